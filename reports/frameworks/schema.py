@@ -11,11 +11,11 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reports.document.model import Status
 from restaudit.errors import BadInput
+from restaudit.files.strict import parse_yaml
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")]
@@ -205,7 +205,7 @@ class Threshold(StrictData):
     `check` says that it was not read in its source: check before quoting.
     """
 
-    flop: Annotated[float, Field(gt=0)]
+    flop: Annotated[float, Field(gt=0, le=1e40)]
     says: Text
     source: Text
     as_of: datetime.date
@@ -222,7 +222,7 @@ class Scope(StrictData):
     share_says: Text
     source: Text
     as_of: datetime.date
-    near: Annotated[float, Field(gt=1)]
+    near: Annotated[float, Field(gt=1, le=1e6)]
     near_says: Text
     general_purpose: Threshold
     systemic: Threshold
@@ -291,4 +291,4 @@ def _all() -> dict[str, Framework]:
 
 def _raw(name: str) -> Any:
     file = resources.files("reports.frameworks") / "data" / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return parse_yaml(file.read_bytes())

@@ -103,7 +103,7 @@ def calibrate(
     print_calibration(calibration)
     # Reports of the run show the figures: whoever renders them does so again.
     for hook in metadata.entry_points(group="restaudit.calibrated"):
-        for line in hook.load()(path):
+        for line in hook.load()(path, folder):
             typer.echo(line)
     typer.echo(f"figures: {path}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -109,7 +110,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Seal a plan and run audited ReST."""
-    _run(config, runs, out, changes or [], key, quiet)
+    _run(config, runs, out, [changes or ()], key, quiet)
 
 
 @app.command()
@@ -131,13 +132,17 @@ def demo(
     """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a
     few minutes.
     """
-    # The user's own changes last: of two values for one key the later one counts.
-    sizes = list(SMALL) if small else []
-    _run("reviews", runs, out, sizes + (changes or []), key, quiet)
+    # The user's own changes after the sizes: of two layers the later one counts.
+    _run("reviews", runs, out, [SMALL if small else (), changes or ()], key, quiet)
 
 
 def _run(
-    name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool
+    name: str,
+    runs: Path,
+    out: Path | None,
+    layers: Sequence[Iterable[str]],
+    key: Path | None,
+    quiet: bool,
 ) -> None:
     from restaudit.commands.summary import finish
     from restaudit.config.reading import load
@@ -147,7 +152,7 @@ def _run(
 
     # A key that cannot be used is found out now, and not when the plan is to be signed.
     signer = given_signer(key)
-    config = load(name, changes)
+    config = load(name, *layers)
     folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     reporter = Reporter(quiet=quiet)
     finish(folder, lambda: start(config, folder, reporter, signer))

@@ -9,6 +9,7 @@ import typer
 
 from restaudit.commands.program import Program
 from restaudit.errors import BadInput, RestauditError
+from restaudit.files import plain
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 SigningKey = Annotated[
@@ -144,12 +145,13 @@ def _written(path: Path, data: bytes) -> None:
     """Write an anchor; an older one is never replaced by another."""
     try:
         # The same anchor again may be written: a script that is run twice does no harm.
-        if path.exists() and path.read_bytes() != data:
+        there = plain.is_file(path.parent, path.name)
+        if there and plain.read(path.parent, path.name) != data:
             raise BadInput(
                 f"{path}: holds something else; an anchor is never overwritten, so name another "
                 "file"
             )
-        path.write_bytes(data)
+        plain.write_out(path, data)
     except OSError as e:
         raise RestauditError(f"{path}: cannot be written: {e.strerror}") from None
 

@@ -75,6 +75,8 @@ def verify(
             typer.echo(f"the check stopped at: {stages[-1].title}", err=True)
         raise
     _print(folder, report, witnessed)
+    if report.refused is not None:
+        raise VerificationFailed(report.refused)
 
 
 def _check(
@@ -87,11 +89,10 @@ def _check(
     tell: Tell,
 ) -> Report:
     """Open what may be a bundle of at most so many bytes, and check it with a bar of bytes."""
-    from restaudit.commands.summary import print_overrides
     from restaudit.console import Reporter
     from restaudit.evidence.bundle.unpack import opened
-    from restaudit.evidence.record import Run
-    from restaudit.evidence.verify import Stage, recorded_bytes, verify
+    from restaudit.evidence.verify import Stage, recorded_bytes
+    from restaudit.evidence.verify.check import check_report, verify_record
     from restaudit.evidence.verify.stages import within
 
     reporter = Reporter()
@@ -106,45 +107,29 @@ def _check(
             # bytes, since a small zip file can unpack to a full disk.
             run = stack.enter_context(opened(folder, most=most, progress=advance))
         with reporter.task("hashing", recorded_bytes(run.folder, tell), "bytes") as advance:
-            report = verify(
-                run.folder,
-                advance,
-                trusted=trusted,
-                anchor=anchor,
-                hashed=run.hashed,
-                render=render,
-                tell=tell,
+            report, events = verify_record(
+                run.folder, advance, trusted=trusted, anchor=anchor, hashed=run.hashed, tell=tell
             )
-        # After the check: until then what the folder says of overrides is only what a stranger
-        # wrote.
-        print_overrides(Run(run.folder))
-    return report
+            return check_report(run.folder, report, events, render=render, tell=tell)
 
 
 def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
     from restaudit.evidence.record import printable
-    from restaudit.evidence.verify.sentences import anchored_line, signed_lines
+    from restaudit.evidence.verify.sentences import anchored_line, signed_lines, standing_lines
 
-    state = "finished" if report.finished else "unfinished"
+    # Before anything that sounds well: what was not checked, who overrode, where the run stands.
+    for line in standing_lines(report):
+        typer.echo(line)
     typer.echo(
-        f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events "
-        f"match; the run is {state}"
+        f"{printable(str(folder))}: {report.files} files ({report.bytes:,} bytes) and "
+        f"{report.events} events match"
     )
-    # What a bundle lacks limits everything that is said below it.
     if report.bundled is not None:
         _print_bundled(report.bundled)
     typer.echo(
         "decisions that follow from their measurements and the sealed policy: all "
         f"{report.decisions}"
     )
-    if report.torn_bytes:
-        typer.echo(
-            f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; "
-            "resume replaces them"
-        )
-    # Names on a disk are the sender's: they are shown without control signs.
-    for name in report.unrecorded:
-        typer.echo(f"not recorded yet: {printable(name)}")
     if report.rendering is not None:
         typer.echo(printable(report.rendering))
     typer.echo(f"head:   {report.head}")
@@ -155,16 +140,11 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
 
 
 def _print_bundled(bundled: Bundled) -> None:
-    from restaudit.evidence.verify.sentences import (
-        is_partial,
-        lacking_lines,
-        note_lines,
-        partial_line,
-    )
+    from restaudit.evidence.verify.sentences import is_partial, note_lines, partial_line
 
     if is_partial(bundled):
         typer.echo(partial_line(bundled))
     if bundled.signed_by is not None:
         typer.echo(f"manifest.json: signed with key {bundled.signed_by}")
-    for line in (*lacking_lines(bundled), *note_lines(bundled)):
+    for line in note_lines(bundled):
         typer.echo(f"  {line}")

@@ -61,7 +61,7 @@ from restaudit.config.reward import (
     RewardConfig,
     TrainedReward,
 )
-from restaudit.config.section import RowAction, Section, Split
+from restaudit.config.section import RowAction, Section, Seed, Split, Text
 
 __all__ = [
     "BY_STEPS",
@@ -127,12 +127,12 @@ __all__ = [
 class Config(Section):
     """A complete run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    description: str = ""
-    # Below 2**31, which every library that takes a seed accepts.
-    seed: int = Field(0, ge=0, le=2**31 - 1)
+    # It becomes a part of a folder's name.
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)
+    description: Text = ""
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     policy: PolicyConfig
     data: DataConfig
     reward: RewardConfig

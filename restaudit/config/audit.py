@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from restaudit.config.section import Section
+from restaudit.config.section import Batch, Line, Samples, Section, Text, Tokens
 
 
 class NoToxicity(Section):
@@ -25,13 +25,13 @@ class HfToxicity(Section):
     """
 
     kind: Literal["hf"]
-    model: str
-    labels: tuple[str, ...] = Field(min_length=1)
-    known_failure: str = Field(min_length=1)
-    sha256: str | None = None
-    licence: str | None = None
-    max_tokens: int = Field(512, ge=4)
-    batch: int = Field(32, ge=1)
+    model: Line
+    labels: tuple[Line, ...] = Field(min_length=1)
+    known_failure: Text = Field(min_length=1)
+    sha256: Line | None = None
+    licence: Text | None = None
+    max_tokens: int = Field(512, ge=4, le=1 << 24)
+    batch: Batch = 32
 
 
 class RetiredToxicity(Section):
@@ -40,9 +40,9 @@ class RetiredToxicity(Section):
     """
 
     kind: Literal["hatesonar"]
-    model: str | None = None
-    sha256: str | None = None
-    licence: str | None = None
+    model: Line | None = None
+    sha256: Line | None = None
+    licence: Text | None = None
 
 
 class PythonToxicity(Section):
@@ -51,8 +51,8 @@ class PythonToxicity(Section):
     """
 
     kind: Literal["python"]
-    callable: str
-    known_failure: str = Field(min_length=1)
+    callable: Line
+    known_failure: Text = Field(min_length=1)
 
 
 ToxicityConfig = Annotated[
@@ -69,12 +69,12 @@ class BenchmarksConfig(Section):
     files of one's own.
     """
 
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Line, ...] = ()
     # Two at least: one item has no spread.
-    limit: int | None = Field(80, ge=2)
+    limit: int | None = Field(80, ge=2, le=1_000_000_000)
     # A look waits for them, and the two ends are enough to see what the training cost.
     when: Literal["ends", "every"] = "ends"
-    include_path: str | None = None
+    include_path: Line | None = None
 
 
 class HumanTextConfig(Section):
@@ -86,12 +86,12 @@ class HumanTextConfig(Section):
     tokens of each.
     """
 
-    source: str
-    column: str = "text"
-    sha256: str | None = None
-    licence: str | None = None
-    limit: int = Field(24, ge=2)
-    max_tokens: int = Field(48, ge=1)
+    source: Line
+    column: Text = "text"
+    sha256: Line | None = None
+    licence: Text | None = None
+    limit: int = Field(24, ge=2, le=1_000_000_000)
+    max_tokens: Tokens = 48
     when: Literal["ends", "every"] = "every"
 
 
@@ -102,17 +102,17 @@ class AuditConfig(Section):
     every time: `base_samples_per_prompt` (default: as `samples_per_prompt`).
     """
 
-    samples_per_prompt: int = Field(2, ge=1)
+    samples_per_prompt: Samples = 2
     # None: as many as of every other policy.
-    base_samples_per_prompt: int | None = Field(None, ge=1)
-    counterfactual_samples: int = Field(1, ge=1)
+    base_samples_per_prompt: Samples | None = None
+    counterfactual_samples: Samples = 1
     # KL needs both policies' probabilities of every token, so fewer samples have it than are drawn.
-    kl_samples: int = Field(64, ge=0)
+    kl_samples: int = Field(64, ge=0, le=1_000_000_000)
     # Of 1,000 about 25 lie beyond either end of a 95% interval.
-    resamples: int = Field(1000, ge=100)
+    resamples: int = Field(1000, ge=100, le=100_000)
     # None: what needs embeddings (Vendi) is null, with that as its reason.
-    encoder: str | None = None
-    encoder_sha256: str | None = None
+    encoder: Line | None = None
+    encoder_sha256: Line | None = None
     toxicity: ToxicityConfig = NoToxicity()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     human_text: HumanTextConfig | None = None

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from restaudit.config.section import RowAction, Section, Split
+from restaudit.config.section import (
+    Line,
+    Option,
+    RowAction,
+    Rows,
+    Section,
+    Seed,
+    Share,
+    Split,
+    Text,
+)
 
 
 class TableSource(Section):
@@ -19,15 +29,15 @@ class TableSource(Section):
     0-35` (percent, by hash of the prompt's first turn) is for all.
     """
 
-    source: str
-    format: str = "table"
+    source: Line
+    format: Line = "table"
     # None: the digest is recorded, and nothing is there to compare it with.
-    sha256: str | None = None
-    licence: str | None = None
-    columns: dict[str, str] = {}
-    split: str = "train"
-    limit: int | None = Field(None, ge=1)
-    options: dict[str, str | int | float | bool | list[str]] = {}
+    sha256: Line | None = None
+    licence: Text | None = None
+    columns: dict[Text, Text] = {}
+    split: Line = "train"
+    limit: Rows | None = None
+    options: dict[Line, Option] = {}
 
 
 class PromptSource(TableSource):
@@ -50,7 +60,7 @@ class RowRules(Section):
     non_utf8: RowAction = "refuse"
     too_long: RowAction = "count"
     non_finite: RowAction = "refuse"
-    max_chars: int = Field(8000, ge=1)
+    max_chars: Rows = 8000
 
 
 class SplitConfig(Section):
@@ -64,24 +74,21 @@ class SplitConfig(Section):
     have the same prompts.
     """
 
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
-
+    seed: Seed | None = None
     # The audit has the largest share after Grow: its prompts decide how narrow the intervals are.
-    shares: dict[Split, float] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
-    sizes: dict[Split, int] = {}
-    counterfactual_families: dict[Split, int] = {}
+    shares: dict[Split, Share] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
+    sizes: dict[Split, Rows] = {}
+    counterfactual_families: dict[Split, Annotated[int, Field(ge=0, le=1_000_000_000)]] = {}
     near_duplicate_jaccard: float = Field(0.8, gt=0, le=1)
     near_duplicates: Literal["refuse", "drop"] = "refuse"
     # A few are chance, among short prompts; many mean that two splits share a source.
-    max_near_duplicate_share: float = Field(0.02, ge=0, le=1)
+    max_near_duplicate_share: Share = 0.02
 
     @model_validator(mode="after")
     def _shares_sum(self) -> SplitConfig:
         # Decimal shares do not add up to 1 exactly.
         if set(self.shares) != set(get_args(Split)) or abs(sum(self.shares.values()) - 1) > 1e-6:
             raise ValueError("shares must name grow, d_eval and audit and sum to 1")
-        if any(v < 1 for v in self.sizes.values()):
-            raise ValueError("sizes must be at least 1")
         return self
 
 

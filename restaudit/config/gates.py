@@ -6,15 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from restaudit.config.section import Section
+from restaudit.config.section import Line, Score, Section, Share, Text
 
 
 class GateCondition(Section):
     """Another metric that must be wholly on one side of its margin for a rule to apply at all."""
 
-    metric: str
+    metric: Line
     side: Literal["above", "below"]
-    margin: float
+    margin: Score
 
 
 class GateConfig(Section):
@@ -26,14 +26,14 @@ class GateConfig(Section):
     asks at the last planned look only.
     """
 
-    name: str
-    metric: str
+    name: Line
+    metric: Line
     must_stay: Literal["above", "below"]
-    margin: float
+    margin: Score
     action: Literal["WARN", "HALT"] = "WARN"
     when: GateCondition | None = None
     looks: Literal["all", "last"] = "all"
-    reason: str = Field(min_length=1)
+    reason: Text = Field(min_length=1)
 
 
 class GatePolicy(Section):
@@ -49,7 +49,7 @@ class GatePolicy(Section):
     # Uniform: no look is known to matter more than another (docs/decisions/0007).
     spending: Literal["uniform", "pocock", "obrien_fleming"] = "uniform"
     # Krippendorff's own bound: below 2/3 he advises against even tentative conclusions.
-    min_alpha: float = Field(0.667, ge=0, le=1)
+    min_alpha: Share = 0.667
     rules: tuple[GateConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 
 from restaudit.config.data import TableSource
 from restaudit.config.reward import HeadConfig
-from restaudit.config.section import Section
+from restaudit.config.section import Line, Rater, Section, Text
 
+# The lowest or the highest score of a scale.
+Level = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 HumanKind = Literal["none", "people", "lexicon", "model", "reference", "python", "column"]
 
 
@@ -71,7 +73,7 @@ class LexiconHuman(Section):
 
     kind: Literal["lexicon"]
     data: TableSource
-    judge_raters: tuple[int | str, ...]
+    judge_raters: tuple[Rater, ...]
 
 
 class ModelHuman(Section):
@@ -80,13 +82,13 @@ class ModelHuman(Section):
     """
 
     kind: Literal["model"]
-    encoder: str
-    encoder_sha256: str | None = None
+    encoder: Line
+    encoder_sha256: Line | None = None
     data: TableSource
-    judge_raters: tuple[int | str, ...] | None = None
+    judge_raters: tuple[Rater, ...] | None = None
     objective: Literal["auto", "bradley_terry", "regression"] = "auto"
     input: Literal["response", "prompt_response"] = "response"
-    max_tokens: int = Field(256, ge=4)
+    max_tokens: int = Field(256, ge=4, le=1 << 24)
     head: HeadConfig = HeadConfig()
 
 
@@ -101,7 +103,7 @@ class PythonHuman(Section):
     """SIMULATED: a Python callable that stands in for raters."""
 
     kind: Literal["python"]
-    callable: str
+    callable: Line
 
 
 class PeopleHuman(Section):
@@ -115,15 +117,15 @@ class PeopleHuman(Section):
 
     kind: Literal["people"]
     source: Literal["wait"] = "wait"
-    samples: int = Field(60, ge=2)
+    samples: int = Field(60, ge=2, le=1_000_000)
     # Two: agreement between raters needs two judgements of one text.
-    raters: int = Field(2, ge=1)
+    raters: int = Field(2, ge=1, le=10_000)
     # The same texts at every look: where their scores move, the raters did.
-    anchors: int = Field(8, ge=0)
-    dimension: str = "quality"
-    scale: tuple[int, int] = (1, 7)
+    anchors: int = Field(8, ge=0, le=1_000_000)
+    dimension: Line = "quality"
+    scale: tuple[Level, Level] = (1, 7)
     # Without a default: what people were asked is part of what their answers mean.
-    instructions: str = Field(min_length=1)
+    instructions: Text = Field(min_length=1)
 
     @model_validator(mode="after")
     def _scale(self) -> PeopleHuman:
@@ -151,8 +153,8 @@ class ColumnHuman(Section):
 
     kind: Literal["column"]
     # Nobody else's scores are called PEOPLE unless somebody says so.
-    label: str = Field(HUMAN_NAMES["column"].recorded, min_length=1, max_length=80)
-    description: str | None = None
+    label: Line = Field(HUMAN_NAMES["column"].recorded, min_length=1, max_length=80)
+    description: Text | None = None
     # `watch` makes this unknown by itself where only some rows have a score.
     sampling: Literal["all", "random", "unknown"] = "all"
 

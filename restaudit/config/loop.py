@@ -9,23 +9,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from restaudit.config.section import Section
+from restaudit.config.section import (
+    Batch,
+    LearningRate,
+    Rows,
+    Samples,
+    Score,
+    Section,
+    Times,
+    Tokens,
+    Weight,
+)
 
 
 class SamplingConfig(Section):
     """How outputs are drawn. Paper: temperature 0.8."""
 
-    temperature: float = Field(0.8, gt=0)
-    top_k: int = Field(50, ge=0)
-    max_tokens: int = Field(40, ge=1)
-    batch: int = Field(128, ge=1)
+    temperature: float = Field(0.8, ge=1e-6, le=1000)
+    top_k: int = Field(50, ge=0, le=100_000_000)
+    max_tokens: Tokens = 40
+    batch: Batch = 128
 
 
 class FixedThresholds(Section):
     """The paper's fixed list on rewards scaled to [0, 1]."""
 
     kind: Literal["fixed"]
-    values: tuple[float, ...] = (0.0, 0.7, 0.8, 0.9, 0.95, 0.99)
+    values: tuple[Score, ...] = (0.0, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 class PercentileThresholds(Section):
@@ -40,7 +50,7 @@ class InterpolatedThresholds(Section):
     """τ = γ·max + (1-γ)·mean, within each prompt or over all, with rising γ."""
 
     kind: Literal["interpolated"]
-    values: tuple[float, ...] = (0.2, 0.5)
+    values: tuple[Score, ...] = (0.2, 0.5)
     per: Literal["all", "prompt"] = "prompt"
 
 
@@ -49,7 +59,7 @@ class TopThresholds(Section):
 
     kind: Literal["top"]
     # The paper keeps the one best.
-    keep: int = Field(1, ge=1)
+    keep: Samples = 1
 
 
 ThresholdConfig = Annotated[
@@ -73,7 +83,7 @@ class GoldLoss(Section):
     """
 
     kind: Literal["gold"]
-    window: int = Field(5, ge=1)
+    window: Tokens = 5
     # Without a floor a token that the policy finds unlikely would never be learned.
     floor: float = Field(0.1, ge=0, lt=1)
 
@@ -100,16 +110,16 @@ class TrainConfig(Section):
     counts responses per optimiser step, `forward_tokens` bounds the tokens of one forward pass.
     """
 
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: LearningRate = 5e-4
     # Falling within a Grow step, as in the paper: each Improve step trains on fewer samples than
     # the one before.
     lr_decay: float = Field(0.5, gt=0, le=1)
-    epochs: int = Field(2, ge=1)
-    batch: int = Field(16, ge=1)
-    forward_tokens: int = Field(2048, ge=1)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: Times = 2
+    batch: Batch = 16
+    forward_tokens: Rows = 2048
+    weight_decay: Weight = 0.0
     # The default of transformers' Trainer.
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, le=1e12)
     warmup_share: float = Field(0.1, ge=0, lt=1)
     # Algorithm 1 trains while the reward on D_eval improves. The candidates are this step's epochs
     # only: the start would win by its luck again and again (docs/decisions/0006).
@@ -122,8 +132,8 @@ class BcConfig(Section):
     """The supervised start on D, where references exist."""
 
     # None: the given checkpoint is then the base policy (docs/decisions/0001).
-    epochs: int = Field(0, ge=0)
-    learning_rate: float = Field(5e-4, gt=0)
+    epochs: int = Field(0, ge=0, le=100_000)
+    learning_rate: LearningRate = 5e-4
 
 
 class OnlineConfig(Section):
@@ -135,13 +145,13 @@ class OnlineConfig(Section):
     constant.
     """
 
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: LearningRate = 2e-4
     # TRL's own number. A group of one would have no other to be better than.
-    group: int = Field(8, ge=2)
-    prompts_per_step: int = Field(2, ge=1)
+    group: int = Field(8, ge=2, le=1_000_000)
+    prompts_per_step: Batch = 2
     # No penalty, as TRL's GRPO has it; drift is measured by the audit instead.
-    beta: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    beta: Weight = 0.0
+    max_grad_norm: float = Field(1.0, gt=0, le=1e12)
 
 
 class DpoConfig(Section):
@@ -152,12 +162,12 @@ class DpoConfig(Section):
     against worst first. The reference is the policy that wrote the samples.
     """
 
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: LearningRate = 2e-4
     # The paper's usual value, and TRL's.
-    beta: float = Field(0.1, gt=0)
-    pairs: int = Field(2, ge=1)
-    epochs: int = Field(1, ge=1)
-    batch: int = Field(8, ge=1)
+    beta: float = Field(0.1, gt=0, le=1_000_000)
+    pairs: Samples = 2
+    epochs: Times = 1
+    batch: Batch = 8
 
 
 Method = Literal["rest", "rest_em", "raft", "best_of_n", "dpo", "grpo", "rloo", "outside"]
@@ -176,14 +186,15 @@ class LoopConfig(Section):
     """
 
     method: Method = "rest"
-    grow_steps: int = Field(1, ge=1)
-    improve_steps: int = Field(2, ge=0)
-    samples_per_prompt: int = Field(8, ge=1)
-    keep_per_prompt: int | None = Field(None, ge=1)
+    # Two digits each, as the folders are called (g01/i02).
+    grow_steps: int = Field(1, ge=1, le=99)
+    improve_steps: int = Field(2, ge=0, le=99)
+    samples_per_prompt: Samples = 8
+    keep_per_prompt: Samples | None = None
     # The paper trains on the mixture of D and what the policy wrote.
     include_references: bool = True
     start_from: Literal["previous", "base"] = "previous"
-    binary_reward_above: float | None = None
+    binary_reward_above: Score | None = None
     sampling: SamplingConfig = SamplingConfig()
     # Percentiles fit a reward of any scale; the paper's fixed list needs one in [0, 1]
     # (docs/decisions/0003).
@@ -192,8 +203,8 @@ class LoopConfig(Section):
     bc: BcConfig = BcConfig()
     dpo: DpoConfig = DpoConfig()
     online: OnlineConfig = OnlineConfig()
-    looks: tuple[int, ...] = ()
-    d_eval_samples: int = Field(2, ge=1)
+    looks: tuple[Annotated[int, Field(ge=1, le=999_999_999)], ...] = Field((), max_length=10_000)
+    d_eval_samples: Samples = 2
 
     @model_validator(mode="before")
     @classmethod

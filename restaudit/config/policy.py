@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from restaudit.config.section import Section
+from restaudit.config.section import Argument, Batch, Line, Section, Text, Tokens
 
 
 class LoraConfig(Section):
@@ -18,14 +18,14 @@ class LoraConfig(Section):
     mlp.experts.gate_up_proj.
     """
 
-    rank: int = Field(16, ge=1)
+    rank: Batch = 16
     # Twice the rank, as is usual: the adapter's output is scaled by alpha / rank.
-    alpha: float = Field(32.0, gt=0)
+    alpha: float = Field(32.0, gt=0, le=1_000_000)
     dropout: float = Field(0.0, ge=0, lt=1)
     # Names of layers differ from model to model; PEFT finds all linear ones but the head.
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    parameters: tuple[str, ...] = ()
-    first_layer: int = Field(0, ge=0)
+    targets: tuple[Line, ...] | Literal["all-linear"] = "all-linear"
+    parameters: tuple[Line, ...] = ()
+    first_layer: int = Field(0, ge=0, le=100_000)
 
 
 class PolicyConfig(Section):
@@ -36,9 +36,9 @@ class PolicyConfig(Section):
                          false}
     """
 
-    model: str
-    sha256: str | None = None
-    licence: str | None = None
+    model: Line
+    sha256: Line | None = None
+    licence: Text | None = None
     # Not float16: its range is too small for training without a scaler of gradients.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     # An adapter is a few megabytes an iteration, where full weights are gigabytes.
@@ -46,6 +46,6 @@ class PolicyConfig(Section):
     lora: LoraConfig = LoraConfig()
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     chat: bool = True
-    template_arguments: dict[str, bool | int | float | str] = {}
-    system_prompt: str | None = None
-    max_prompt_tokens: int = Field(512, ge=1)
+    template_arguments: dict[Line, Argument] = {}
+    system_prompt: Text | None = None
+    max_prompt_tokens: Tokens = 512

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from restaudit.config import Config
 from restaudit.config.loop import METHODS, apply_method, with_method
 from restaudit.errors import BadInput
+from restaudit.files import given
+from restaudit.files.strict import NotStrict, parse_yaml
 
 M = TypeVar("M", bound=BaseModel)
+# A configuration takes a few kilobytes.
+MOST_BYTES = 4 << 20
 
 
 def recipe_names() -> list[str]:
@@ -39,61 +44,75 @@ def recipe_text(name: str) -> str:
     return (resources.files("restaudit.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
+def load(name_or_file: str, *layers: Iterable[str]) -> Config:
     """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the method, and
     validate.
     """
-    return parse(*read(name_or_file, overrides))
+    return parse(*read(name_or_file, *layers))
 
 
-def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
-    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what
-    messages call it.
-
-    An override of `loop.method` goes first: what the other method defines replaces what the recipe
-    says of it.
+def read(name_or_file: str, *layers: Iterable[str]) -> tuple[dict[str, Any], str]:
+    """A recipe or a YAML file as a mapping with the overrides applied (see `changed`), nothing
+    validated; and what messages call it.
     """
     path = Path(name_or_file)
     # A name with this ending is meant as a file even where there is none: "no such recipe" would
     # mislead.
     if path.suffix in {".yaml", ".yml"} or path.is_file():
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except FileNotFoundError:
-            raise BadInput(
-                f"{path}: no such file (recipes by name: {', '.join(recipe_names())})"
-            ) from None
-        except UnicodeDecodeError as e:
-            raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
-        except OSError as e:
-            raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
+        data, where = _file(path), str(path)
     else:
-        text, where = recipe_text(name_or_file), f"recipe {name_or_file}"
+        data, where = recipe_text(name_or_file).encode("utf-8"), f"recipe {name_or_file}"
     try:
-        # Never yaml.load: a configuration may come from a stranger, and must not build objects.
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(f"{where}{line}: not valid YAML: {getattr(e, 'problem', e)}") from None
+        raw = parse_yaml(data)
+    except NotStrict as e:
+        raise BadInput(e.at(where)) from None
     if not isinstance(raw, dict):
         raise BadInput(f"{where}: expected a mapping with keys such as policy, data, reward, loop")
-    return changed(raw, overrides), where
+    return changed(raw, *layers), where
 
 
-def changed(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A mapping with `a.b=c` overrides applied to a copy of it, `loop.method` first.
+def _file(path: Path) -> bytes:
+    if not path.exists():
+        raise BadInput(f"{path}: no such file (recipes by name: {', '.join(recipe_names())})")
+    with given.opened(path) as f:
+        data = f.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"{path}: larger than {MOST_BYTES:,} bytes, the most that is read of it")
+    return data
 
-    Raises BadInput for a bad one.
+
+def changed(raw: Mapping[str, Any], *layers: Iterable[str]) -> dict[str, Any]:
+    """A mapping with layers of `a.b=c` overrides applied to a copy of it, one after the other, but
+    `loop.method` first: what the method defines replaces what the mapping says of it.
+
+    Raises BadInput for a bad one, and where one layer says one key twice, or a section and a key in
+    it: only one of them could have its effect.
     """
-    # A copy: whoever calls may read the same mapping with other overrides.
-    out = copy.deepcopy(dict(raw))
-    method, rest = _method(overrides)
+    # Copies: whoever calls may read the same mapping with other overrides.
+    try:
+        out = copy.deepcopy(dict(raw))
+    except RecursionError:
+        raise BadInput("the configuration is nested too deep") from None
+    each = [list(layer) for layer in layers]
+    for layer in each:
+        said_once(layer)
+    method, rest = _method(item for layer in each for item in layer)
     if method is not None:
         out = with_method(out, method)
     for item in rest:
         _apply(out, item)
     return out
+
+
+def said_once(overrides: Iterable[str]) -> None:
+    """Raise BadInput where a key is there twice, or with a section that it lies in."""
+    keys = sorted(item.partition("=")[0].split(".") for item in overrides)
+    # Sorted part by part, whatever begins with a key comes directly after it.
+    for before, after in pairwise(keys):
+        if after[: len(before)] == before:
+            one, other = ".".join(before), ".".join(after)
+            twice = f"{one} is given twice" if one == other else f"{one} and {other} are given"
+            raise BadInput(f"--set: {twice}, and only one could count; give one of them")
 
 
 def _method(overrides: Iterable[str]) -> tuple[str | None, list[str]]:
@@ -123,6 +142,8 @@ def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
     """
     try:
         return model.model_validate(raw)
+    except RecursionError:
+        raise BadInput(f"{where}: nested too deep") from None
     except ValidationError as e:
         # All mistakes at once: who mends one at a time starts a run for each.
         raise BadInput("\n".join(f"{where}: {_explain(err)}" for err in e.errors())) from None
@@ -130,26 +151,31 @@ def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
 
 def _apply(raw: dict[str, Any], item: str) -> None:
     key, eq, value = item.partition("=")
-    if not eq or not key:
-        raise BadInput(f"--set {item}: expected key.path=value")
     node: Any = raw
     parts = key.split(".")
+    # No configuration has as many levels.
+    if not eq or not key or len(parts) > 32:
+        raise BadInput(f"--set {_cut(item)}: expected key.path=value")
+    try:
+        new = parse_yaml(value)
+    except NotStrict as e:
+        raise BadInput(f"--set {_cut(item)}: {str(e).removeprefix('line 1: ')}") from None
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
         if isinstance(node, list):
             # A list may be changed at a place that it has, and does not grow.
-            if not part.isdigit() or int(part) >= len(node):
+            if not re.fullmatch("[0-9]{1,9}", part) or int(part) >= len(node):
                 raise BadInput(
                     f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an "
                     "index"
                 )
             if last:
-                node[int(part)] = yaml.safe_load(value)
+                node[int(part)] = new
             else:
                 node = node[int(part)]
         elif isinstance(node, dict):
             if last:
-                node[part] = yaml.safe_load(value)
+                node[part] = new
             else:
                 # A section that the file leaves to its defaults can be changed too.
                 node = node.setdefault(part, {})
@@ -164,7 +190,8 @@ def _nearest(word: str, valid: Iterable[str]) -> str:
 
 
 def _explain(err: Any) -> str:
-    loc = [str(p) for p in err["loc"]]
+    # Of a union, pydantic names the kind of value that was tried: "constrained-int", "list[str]".
+    loc = [str(p) for p in err["loc"] if not re.match(r"constrained-|[\w-]+[\[(]", str(p))]
     path = ".".join(loc)
     if err["type"] == "extra_forbidden":
         valid = _keys_at(loc[:-1])
@@ -178,7 +205,12 @@ def _explain(err: Any) -> str:
     # A whole section would hide the message behind itself.
     if isinstance(err.get("input"), dict | list | tuple | BaseModel):
         return message
-    return f"{message} (got {err.get('input')!r})"
+    return f"{message} (got {_cut(repr(err.get('input')))})"
+
+
+def _cut(text: str) -> str:
+    # A number of thousands of digits would hide the message.
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _keys_at(loc: list[str]) -> list[str]:

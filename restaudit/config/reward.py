@@ -7,28 +7,38 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from restaudit.config.data import TableSource
-from restaudit.config.section import Section
+from restaudit.config.section import (
+    Batch,
+    LearningRate,
+    Line,
+    Rater,
+    Score,
+    Section,
+    Text,
+    Times,
+    Weight,
+)
 
 
 class EnsembleConfig(Section):
     """How member rewards become one (Coste et al. 2023, arXiv 2310.02743)."""
 
     # More than one, so that where members disagree can be seen at all.
-    size: int = Field(3, ge=1)
+    size: int = Field(3, ge=1, le=1000)
     combine: Literal["mean", "min", "mean_minus_variance"] = "mean"
-    variance_weight: float = Field(0.5, ge=0)
+    variance_weight: Weight = 0.5
 
 
 class HeadConfig(Section):
     """The trained head on a frozen encoder."""
 
-    hidden: int = Field(128, ge=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-3, ge=0)
-    epochs: int = Field(60, ge=1)
-    batch: int = Field(256, ge=1)
+    hidden: int = Field(128, ge=0, le=1 << 16)
+    learning_rate: LearningRate = 2e-3
+    weight_decay: Weight = 1e-3
+    epochs: Times = 60
+    batch: Batch = 256
     # Epochs without a lower loss on the split that decides when to stop.
-    patience: int = Field(8, ge=1)
+    patience: Times = 8
 
 
 class BackboneConfig(Section):
@@ -40,15 +50,15 @@ class BackboneConfig(Section):
     """
 
     # None: 5e-5 for full, 5e-4 for LoRA, whose few weights need larger steps.
-    learning_rate: float | None = Field(None, gt=0)
-    epochs: float = Field(2, gt=0)
-    batch: int = Field(16, ge=1)
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: LearningRate | None = None
+    epochs: float = Field(2, gt=0, le=100_000)
+    batch: Batch = 16
+    weight_decay: Weight = 0.01
     warmup_share: float = Field(0.1, ge=0, lt=1)
-    evaluations: int = Field(2, ge=1)
-    patience: int = Field(2, ge=1)
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32, gt=0)
+    evaluations: Times = 2
+    patience: Times = 2
+    rank: Batch = 16
+    alpha: float = Field(32, gt=0, le=1_000_000)
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
@@ -61,8 +71,8 @@ class RefitConfig(Section):
     will do.
     """
 
-    samples: int = Field(60, ge=2)
-    scale: tuple[float, float] = (1, 7)
+    samples: int = Field(60, ge=2, le=1_000_000)
+    scale: tuple[Score, Score] = (1, 7)
 
     @model_validator(mode="after")
     def _scale(self) -> RefitConfig:
@@ -86,16 +96,16 @@ class TrainedReward(Section):
 
     kind: Literal["trained"]
     training: Literal["head", "lora", "full"] = "head"
-    encoder: str
-    encoder_sha256: str | None = None
-    encoder_licence: str | None = None
+    encoder: Line
+    encoder_sha256: Line | None = None
+    encoder_licence: Text | None = None
     data: TableSource
     objective: Literal["auto", "bradley_terry", "regression"] = "auto"
     input: Literal["response", "prompt_response"] = "response"
-    train_raters: tuple[int | str, ...] | None = None
+    train_raters: tuple[Rater, ...] | None = None
     # Without held-out judgements nothing could be said about the reward at all.
     held_out_share: float = Field(0.2, gt=0, lt=1)
-    max_tokens: int = Field(256, ge=4)
+    max_tokens: int = Field(256, ge=4, le=1 << 24)
     # A tie is often a rater who could not decide, so it counts only where somebody says that it
     # should.
     ties: Literal["leave_out", "half"] = "leave_out"
@@ -112,12 +122,12 @@ class HfReward(Section):
     """One or more sequence-classification reward models, by name or path."""
 
     kind: Literal["hf"]
-    models: tuple[str, ...] = Field(min_length=1)
-    label: int = Field(0, ge=0)
-    max_tokens: int = Field(512, ge=4)
-    batch: int = Field(32, ge=1)
+    models: tuple[Line, ...] = Field(min_length=1)
+    label: int = Field(0, ge=0, le=100_000_000)
+    max_tokens: int = Field(512, ge=4, le=1 << 24)
+    batch: Batch = 32
     chat: bool = False
-    licence: str | None = None
+    licence: Text | None = None
     # One model is one member, unless more are named.
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
@@ -128,7 +138,7 @@ class PythonReward(Section):
     """
 
     kind: Literal["python"]
-    callable: str
+    callable: Line
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
 
@@ -140,7 +150,7 @@ class ColumnReward(Section):
     """
 
     kind: Literal["column"]
-    description: str | None = None
+    description: Text | None = None
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
 

@@ -24,6 +24,11 @@ MERGE = "tag:yaml.org,2002:merge"
 class NotStrict(ValueError):
     """A document that a strict reader refuses; the message says why."""
 
+    def at(self, where: str) -> str:
+        """The message with the document's name before it: "FILE, line 3: not valid YAML ..."."""
+        said = str(self)
+        return f"{where}, {said}" if said.startswith("line ") else f"{where}: {said}"
+
 
 class KeyTwice(NotStrict):
     """A key comes twice in one object."""
@@ -174,6 +179,18 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+class _NoAliases(_Loader):
+    """The same, for a document where nobody writes references."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="a reference (*name) is not allowed", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
 def _finite_yaml(loader: _Loader, node: yaml.ScalarNode) -> float:
     value = float(loader.construct_yaml_float(node))
     if not math.isfinite(value):
@@ -186,14 +203,14 @@ def _finite_yaml(loader: _Loader, node: yaml.ScalarNode) -> float:
 _Loader.add_constructor("tag:yaml.org,2002:float", _finite_yaml)
 
 
-def parse_yaml(data: str | bytes) -> Any:
-    """A YAML document of plain values in UTF-8, aliases and merges included.
+def parse_yaml(data: str | bytes, *, aliases: bool = True) -> Any:
+    """A YAML document of plain values in UTF-8, with `aliases` (references and merges) or without.
 
     Raises NotStrict, with the line where one is known, for what `parse_json` refuses.
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        value = yaml.load(text, Loader=_Loader if aliases else _NoAliases)  # SafeLoaders
     except UnicodeDecodeError as e:
         raise NotStrict(f"not UTF-8 text (byte {e.start})") from None
     except RecursionError:

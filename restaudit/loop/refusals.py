@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ def prepare(
     from restaudit.people.human_score import check_raters
 
     splits = prompts[0]
+    check_threads(config)
     check_method(config.loop.method)
     check_gates(config, splits)
     check_raters(config.reward, config.human)
@@ -105,6 +107,16 @@ def check_method(method: Method) -> None:
             pass
         case _ as unknown:
             assert_never(unknown)
+
+
+def check_threads(config: Config) -> None:
+    """Raise BadInput for more threads than this machine could make any use of."""
+    cores = len(os.sched_getaffinity(0))
+    if config.threads != "auto" and config.threads > 4 * cores:
+        raise BadInput(
+            f"threads: {config.threads}, and this machine has {cores} cores; expected at most "
+            f"{4 * cores}, or auto"
+        )
 
 
 # --- the models that score

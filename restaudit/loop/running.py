@@ -21,6 +21,7 @@ from restaudit.loop.job import Job, halt_message, load_run_policy
 from restaudit.loop.refusals import (
     PreparedModels,
     check_method,
+    check_threads,
     human_builder,
     prepare,
     reward_builder,
@@ -61,6 +62,7 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
             "run; give it restaudit.trainers.AuditCallback, or use restaudit watch"
         )
     check_method(config.loop.method)
+    check_threads(config)
     prepare_machine(config)
     artifacts = artifacts_of(config)
     # Loaded before the plan is sealed: a model that cannot be computed exactly is refused while

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from restaudit import __version__
 from restaudit.config import Config
 from restaudit.config.loop import METHODS
-from restaudit.config.reading import parse, read
+from restaudit.config.reading import parse, read, said_once
 from restaudit.errors import BadInput
 from restaudit.evidence.record import json_bytes, read_json
 from restaudit.files import plain
@@ -108,21 +110,11 @@ class Study:
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Study:
-        """The inverse of `to_json`."""
-        rates = {name: tuple(values) for name, values in raw.get("rates", {}).items()}
-        arms = {name: tuple(changes) for name, changes in raw.get("arms", {}).items()}
-        return cls(
-            raw["recipe"],
-            tuple(raw["methods"]),
-            tuple(raw["seeds"]),
-            tuple(raw["changes"]),
-            rates,
-            arms,
-            raw.get("least_variety"),
-            raw["restaudit"],
-            raw["schema"],
-        )
+    def from_json(cls, raw: Any) -> Study:
+        """The inverse of `to_json`. Raises ValidationError where a field is missing or of another
+        kind.
+        """
+        return TypeAdapter(cls).validate_python(raw)
 
 
 def planned(
@@ -149,6 +141,7 @@ def planned(
     unknown = [m for m in methods if m not in COMPARABLE]
     if unknown:
         raise BadInput(f"--methods {unknown[0]}: expected some of {', '.join(COMPARABLE)}")
+    said_once(changes)
     own = [_arm(text) for text in arms]
     names = (*methods, *(name for name, _ in own))
     if len(set(names)) != len(names) or len(names) < 2:
@@ -210,7 +203,8 @@ def _raw(
     ]
     if rate is not None:
         every.append(f"{RATES[method]}={rate!r}")
-    raw, where = read(study.recipe, every)
+    # Each a layer of its own: a later one may say again what an earlier one said.
+    raw, where = read(study.recipe, *([change] for change in every))
     kind = "arm" if name in study.arms else "method"
     return raw, f"{where}, {kind} {name}"
 
@@ -227,6 +221,7 @@ def _arm(text: str) -> tuple[str, tuple[str, ...]]:
         raise BadInput(f"--arm {text}: {e}") from None
     if not colon or not changes or not all("=" in c for c in changes):
         raise BadInput(f"--arm {text}: expected 'NAME: loop.method=rest KEY=VALUE …'")
+    said_once(changes)
     # It becomes part of a folder's name, on every system.
     if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]{0,39}", name):
         raise BadInput(f"--arm {name}: a name has small letters, digits and . _ + - (at most 40)")
@@ -255,7 +250,6 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
 
     Raises BadInput where there is none and none is wanted, or another one than is wanted.
     """
-    path = folder / FILE
     if not plain.is_file(folder, FILE):
         if wanted is None:
             raise BadInput(f"{folder}: no study is there (no {FILE})")
@@ -263,8 +257,12 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
         return wanted
     try:
         begun = Study.from_json(read_json(folder, FILE))
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise BadInput(f"{path}: not the plan of a study ({type(e).__name__}: {e})") from None
+    except ValidationError as e:
+        wrong = e.errors()[0]
+        field = ".".join(map(str, wrong["loc"]))
+        raise BadInput(
+            f"{folder / FILE}: not the plan of a study ({field or 'it'}: {wrong['msg']})"
+        ) from None
     # A newer restaudit may go on with a study: its version is no part of what is compared.
     if wanted is not None and replace(begun, restaudit="") != replace(wanted, restaudit=""):
         is_begun, is_wanted = begun.to_json(), wanted.to_json()

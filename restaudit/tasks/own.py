@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from restaudit.files.strict import parse_yaml
 from restaudit.tasks.benchmark import Benchmark, BenchmarkItem, FileTexts, accuracy, preferred
 from restaudit.tasks.xstest import judged
 
@@ -17,10 +18,8 @@ OURS = "written for restaudit, shipped with it"
 
 @cache
 def _read(name: str) -> Any:
-    import yaml
-
     file = files("restaudit.tasks") / "own" / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return parse_yaml(file.read_bytes())
 
 
 def _completions(name: str) -> Callable[[FileTexts], list[BenchmarkItem]]:
