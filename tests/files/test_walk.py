@@ -21,10 +21,8 @@ def test_work_in_hand_is_named_only_where_it_is_asked_for(tmp_path: Path) -> Non
 
 def test_folders_without_end_are_refused(tmp_path: Path) -> None:
     place = tmp_path
-    for _ in range(2000):
+    for _ in range(plain.DEEPEST + 1):
         place = place / "d"
-        if len(str(place)) > 3000:
-            break
         place.mkdir()
     with pytest.raises(plain.NotPlain, match="more than 32 folders deep"):
         plain.names(tmp_path)
