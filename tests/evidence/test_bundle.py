@@ -160,8 +160,8 @@ def test_verify_never_says_that_what_was_replaced_matches_the_ledger(
         "ledger"
     ) in out
     assert "; 3 recorded file(s) are not in the bundle" in out
-    assert "checked only against the signed manifest.json: g01/i01/audit.parquet" in out
-    assert "not checked, left out: reward_model/weights.safetensors" in out
+    assert "NOT CHECKED: g01/i01/audit.parquet: its texts were taken out" in out
+    assert "NOT CHECKED: reward_model/weights.safetensors: left out of this bundle" in out
 
 
 def test_equal_texts_become_different_cells_and_one_text_can_be_shown_later(
@@ -217,7 +217,10 @@ def test_a_replacement_that_was_replaced_again_breaks_the_manifests_signature(
 
     code, said = verify_twice(rewritten(private, unsigned, tmp_path / "unsigned.zip"))
     assert code == 0  # nobody's word stands behind the manifest now, and that is what is said
-    assert "checked only against manifest.json, which nobody signed: g01/grow.parquet" in said
+    assert (
+        "NOT CHECKED: g01/grow.parquet: its texts were taken out; it is what manifest.json, which nobody"
+        in said
+    )
 
 
 def test_redacted_measurements_must_still_carry_their_decision(

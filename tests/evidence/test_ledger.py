@@ -195,9 +195,10 @@ def test_an_extra_key_or_other_spacing_is_a_change(tmp_path: Path) -> None:
     extra = json.dumps(
         {**json.loads(lines[2]), "note": "hello"}, sort_keys=True, separators=(",", ":")
     ).encode()
-    for forged in (extra + b"\n", json.dumps(json.loads(lines[2])).encode() + b"\n"):
-        path.write_bytes(lines[0] + lines[1] + forged)
-        with pytest.raises(VerificationFailed, match="line 3: the event 'step2' was changed"):
+    spaced = json.dumps(json.loads(lines[2])).encode()
+    for forged, said in ((extra, "not a ledger event"), (spaced, "the event 'step2' was changed")):
+        path.write_bytes(lines[0] + lines[1] + forged + b"\n")
+        with pytest.raises(VerificationFailed, match=f"line 3: {said}"):
             ledger.read(tmp_path)
 
 

@@ -203,12 +203,8 @@ def _outcome(done: Outcome, note: str) -> None:
             "below.",
             title="Everything that was checked is as recorded",
         )
-    # Overrides stand before all that is right.
-    for o in done.overrides:
-        st.text(
-            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
-            f"({', '.join(o.gates)}): {o.reason}"
-        )
+    # What nothing vouches for, overrides and the last decision stand before all that is right.
+    _said(done.standing)
     st.caption(note)
     with st.container(gap="small"):
         _lines(done.lines)
@@ -228,10 +224,14 @@ def _lines(lines: tuple[CheckLine, ...]) -> None:
         sign, colour = MARKS[line.mark]
         with st.container(gap=None):
             st.badge(f"{sign} {escaped(line.title)}{AFTER.get(line.mark, '')}", color=colour)
-            for text in line.said[:MOST_SAID]:
-                st.text(plain(text, 1000))
-            rest = line.said[MOST_SAID:]
-            if rest:
-                with st.expander(f"{len(rest)} more lines"):
-                    lines_of_text = "\n".join(plain(text, 1000) for text in rest)
-                    st.code(lines_of_text, language=None, wrap_lines=True)
+            _said(line.said)
+
+
+def _said(lines: tuple[str, ...]) -> None:
+    for text in lines[:MOST_SAID]:
+        st.text(plain(text, 1000))
+    rest = lines[MOST_SAID:]
+    if rest:
+        with st.expander(f"{len(rest)} more lines"):
+            lines_of_text = "\n".join(plain(text, 1000) for text in rest)
+            st.code(lines_of_text, language=None, wrap_lines=True)

@@ -15,23 +15,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from restaudit.errors import BadInput, RestauditError
+from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence.bundle.manifest import FILE as MANIFEST
 from restaudit.evidence.bundle.unpack import opened
 from restaudit.evidence.ledger import FileDigest
-from restaudit.evidence.record import Override, Run, printable
+from restaudit.evidence.record import printable
 from restaudit.evidence.seal.anchor import Anchor, load_anchor
 from restaudit.evidence.seal.keys import LARGEST, PublicKey, parse_public
 from restaudit.evidence.verify import Report, Stage, recorded_bytes
 from restaudit.evidence.verify.bundled import Bundled
 from restaudit.evidence.verify.check import check_report, verify_record
+from restaudit.evidence.verify.files import REPORT as DOCUMENTS
 from restaudit.evidence.verify.sentences import (
     anchored_line,
     is_partial,
-    lacking_lines,
     note_lines,
     partial_line,
     signed_lines,
+    standing_lines,
 )
 from restaudit.evidence.verify.stages import within
 
@@ -57,7 +58,10 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found. `wrong` is the first thing that is not as recorded, or None."""
+    """What a check found. `wrong` is the first thing that is not as recorded, or None.
+
+    `standing` is what a reader must know before all that is right, one line of text each.
+    """
 
     lines: tuple[CheckLine, ...]
     wrong: str | None
@@ -65,7 +69,7 @@ class Outcome:
     events: int = 0
     head: str = ""
     digest: str = ""
-    overrides: tuple[Override, ...] = ()
+    standing: tuple[str, ...] = ()
 
 
 class Checklist:
@@ -110,8 +114,7 @@ class Checklist:
     def passed(self, report: Report, anchor: Anchor | None) -> None:
         """Say of every stage but the rendered report what was found."""
         self._finish_now()
-        state = "finished" if report.finished else "unfinished"
-        chain = [f"{report.events} events; the run is {state}"]
+        chain = [f"{report.events} events; the run is {report.state}"]
         if report.torn_bytes:
             chain.append(
                 f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short"
@@ -236,18 +239,26 @@ def _check(
         # Said before the report is rendered, which can take longer than all the rest, and stays
         # where the rendered report turns out to be wrong.
         stages.passed(report, anchor)
-        rendering = check_report(run, report, events, tell=stages.begin).rendering
-        overrides = tuple(Run(run).overrides())
+        report = check_report(run, report, events, tell=stages.begin)
+        if report.refused is not None:
+            raise VerificationFailed(report.refused)
     except (RestauditError, OSError) as e:
         return stages.failed(e, run)
-    same = rendering is not None and rendering.startswith("report re-rendered to the same bytes")
+    open_to_doubt = [u for u in report.unchecked if u.name.startswith(DOCUMENTS)]
+    said = [f"NOT CHECKED: {u.name}: {u.why}" for u in open_to_doubt]
+    nothing = "nothing was rendered again" if said else "no report was rendered into this folder"
+    is_same = report.rendering is not None and "re-rendered to the same" in report.rendering
     stages.set(
-        Stage.REPORT,
-        "right" if same else "note",
-        rendering or "no report was rendered into this folder",
+        Stage.REPORT, "note" if said or not is_same else "right", report.rendering or nothing, *said
     )
     return Outcome(
-        stages.lines, None, report.finished, report.events, report.head, report.digest, overrides
+        stages.lines,
+        None,
+        report.finished,
+        report.events,
+        report.head,
+        report.digest,
+        tuple(standing_lines(report)),
     )
 
 
@@ -265,5 +276,5 @@ def _bundled_lines(bundled: Bundled) -> list[str]:
     lines = [f"manifest.json: {signed}"]
     if is_partial(bundled):
         lines.insert(0, partial_line(bundled))
-        lines += [*note_lines(bundled), *lacking_lines(bundled)]
+        lines += note_lines(bundled)
     return lines

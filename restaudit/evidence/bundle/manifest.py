@@ -5,7 +5,6 @@ Canonical JSON (RFC 8785).
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ import rfc8785
 
 from restaudit.errors import VerificationFailed
 from restaudit.evidence.ledger import FileDigest
+from restaudit.files.plain import TEMPORARY
 
 FILE = "manifest.json"
 SIGNATURE = "manifest.dsse.json"
@@ -23,10 +23,6 @@ FORMAT = "restaudit-bundle"
 SCHEMA = 1
 LARGEST = 16 << 20
 TEXTS, WEIGHTS = "texts", "weights"
-
-# What the decisions rest on: a bundle without it says nothing, so it can be neither left out nor
-# (but for measurements, whose texts may be taken out) replaced.
-DECIDING = ("plan.json", "decision.json", "measurements.json")
 
 
 @dataclass(frozen=True)
@@ -80,64 +76,46 @@ def parse(data: bytes) -> Manifest:
 
     Raises VerificationFailed, beginning with its name, for anything else.
     """
+    # Here, since whoever packs or lists names needs none of the shapes.
+    from restaudit.evidence.verify.shapes import Bundle, shaped
+
     if len(data) > LARGEST:
         raise VerificationFailed(f"{FILE}: more than {LARGEST:,} bytes, which is not read")
-    try:
-        raw = json.loads(data)
-        if raw.get("format") != FORMAT or raw.get("schema") != SCHEMA:
-            raise VerificationFailed(
-                f"{FILE}: format {raw.get('format')!r}, schema {raw.get('schema')!r}; this "
-                f"version of restaudit reads {FORMAT} {SCHEMA}"
-            )
-        manifest = _parsed(raw)
-        canonical = manifest.to_bytes() == data
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise VerificationFailed(
-            f"{FILE}: not a bundle's manifest ({type(e).__name__}: {e})"
-        ) from None
-    if not canonical:
-        raise VerificationFailed(
-            f"{FILE}: not the canonical JSON that restaudit writes, or it holds something more"
-        )
+    manifest = _parsed(shaped(data, Bundle, FILE).model_dump())
+    if manifest.to_bytes() != data:
+        raise VerificationFailed(f"{FILE}: not the canonical JSON that restaudit writes")
     _check(manifest)
     return manifest
 
 
 def _parsed(raw: Mapping[str, Any]) -> Manifest:
     redacted = {
-        n: Redacted(_digest(r["original"]), _digest(r["replacement"]), str(r["how"]))
-        for n, r in raw["redacted"].items()
+        name: Redacted(FileDigest(**r["original"]), FileDigest(**r["replacement"]), r["how"])
+        for name, r in raw["redacted"].items()
     }
-    # Whatever is missing or of another kind raises here, and `parse` says so.
+    left_out = {
+        name: LeftOut(FileDigest(**left["original"]), left["why"])
+        for name, left in raw["left_out"].items()
+    }
     return Manifest(
         run_id=raw["run_id"],
         seq=raw["seq"],
         head=raw["head"],
         comparison_digest=raw["comparison_digest"],
         without=tuple(raw["without"]),
-        files={n: _digest(d) for n, d in raw["files"].items()},
+        files={name: FileDigest(**digest) for name, digest in raw["files"].items()},
         redacted=redacted,
-        left_out={n: LeftOut(_digest(x["original"]), x["why"]) for n, x in raw["left_out"].items()},
+        left_out=left_out,
         notes=tuple(raw["notes"]),
     )
 
 
-def _digest(raw: Mapping[str, Any]) -> FileDigest:
-    digest = FileDigest(**raw)
-    if not isinstance(digest.bytes, int) or isinstance(digest.bytes, bool) or digest.bytes < 0:
-        raise ValueError(f"{digest.bytes!r} is not a number of bytes")
-    if not isinstance(digest.sha256, str) or len(digest.sha256) != 64:
-        raise ValueError(f"{digest.sha256!r} is not a SHA-256")
-    return digest
-
-
 def _check(manifest: Manifest) -> None:
     """A bundle may leave out or replace only what its options leave out or replace."""
+    if list(manifest.without) != sorted(set(manifest.without)):
+        raise VerificationFailed(f"{FILE}: 'without' holds a word twice, or in another order")
     for name, redacted in manifest.redacted.items():
-        base = name.rpartition("/")[2]
-        if TEXTS not in manifest.without or not (
-            name.endswith(".parquet") or base == "measurements.json"
-        ):
+        if TEXTS not in manifest.without or not may_be_redacted(name):
             raise VerificationFailed(
                 f"{FILE}: calls {name} redacted, which no option of a bundle does"
             )
@@ -146,17 +124,30 @@ def _check(manifest: Manifest) -> None:
                 f"{FILE}: calls {name} redacted, but lists another replacement"
             )
     for name, left in manifest.left_out.items():
-        if (
-            left.why not in manifest.without
-            or name.rpartition("/")[2] in DECIDING
-            or name in manifest.files
-        ):
+        if left.why not in manifest.without or left.why != why_left_out(name):
             raise VerificationFailed(
                 f"{FILE}: calls {name} left out, which no option of a bundle does"
             )
+        if name in manifest.files:
+            raise VerificationFailed(f"{FILE}: calls {name} left out, and lists it too")
     for name in (FILE, SIGNATURE):
         if name in manifest.files:
             raise VerificationFailed(f"{FILE}: lists {name} among its files")
+
+
+def may_be_redacted(name: str) -> bool:
+    """Whether a bundle may hold a recorded file without its texts: tables, and measurements."""
+    return name.endswith((".parquet", "/measurements.json"))
+
+
+def why_left_out(name: str) -> str | None:
+    """The option that leaves a recorded file out of a bundle; None where none does."""
+    from restaudit.evidence.bundle.redact import has_no_texts, is_weights
+
+    if is_weights(name):
+        return WEIGHTS
+    # What the decisions rest on stays: a bundle without it says nothing.
+    return None if has_no_texts(name) or may_be_redacted(name) else TEXTS
 
 
 # --- names a bundle may hold: plain ASCII paths, the same file on every machine and to every reader
@@ -196,6 +187,8 @@ def wrong_name(name: str) -> str | None:
     for part in parts:
         if part[-1] in ". " or part[0] == " ":
             return "begins or ends in a space or ends in a dot, which some systems drop"
+        if part.startswith(TEMPORARY):
+            return f"holds {part!r}, which is work in hand that no reader looks at"
         if part.partition(".")[0].lower() in DEVICES:
             return f"holds {part!r}, which is a device on Windows"
     return None

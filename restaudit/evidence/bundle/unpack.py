@@ -10,49 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import stat
-import struct
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
+from restaudit.evidence.bundle import archive
 from restaudit.evidence.bundle import manifest as bundle
-from restaudit.evidence.bundle.manifest import Manifest, collision, wrong_name
+from restaudit.evidence.bundle.archive import Entry
+from restaudit.evidence.bundle.manifest import Manifest, collision
 from restaudit.evidence.bundle.redact import is_weights
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import LARGEST as LARGEST_LEDGER
 from restaudit.evidence.ledger import FileDigest
+from restaudit.evidence.seal.statements import LARGEST as LARGEST_SIGNATURE
 from restaudit.evidence.verify.files import Progress
+from restaudit.files import given, plain
 
-CHUNK = 1 << 20
-ENTRIES = 100_000
-DIRECTORY = 64 << 20
 # How many times larger than the archive its contents may be in all. Those of a real run are 1 to 8
 # times as large.
 RATIO = 100
 SMALL = 1 << 20
-READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-ENCRYPTED = 0x1
-LOCAL_HEADER = 30
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    struct.error,
-    NotImplementedError,
-    ValueError,
-    RuntimeError,
-)
-
-END = struct.Struct("<4s4H2LH")
-END64 = struct.Struct("<4sQ2H2L4Q")
-LOCATOR = struct.Struct("<4sLQL")
+# How a zip archive begins: with an entry, or with its end, where it holds none.
+BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @dataclass(frozen=True)
@@ -76,139 +59,65 @@ def opened(path: Path, *, most: int, progress: Progress | None = None) -> Iterat
     if path.is_dir():
         yield Opened(path)
         return
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"{path}: no such run folder or bundle")
-    with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
+    with given.opened(path) as f, tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
+        if f.read(4) not in BEGINNINGS:
+            raise BadInput(f"{path}: neither a run folder nor a bundle (no zip archive)")
         try:
-            hashed = unpack(path, Path(folder), most=most, progress=progress or (lambda _: None))
-        except DAMAGED as e:
-            raise VerificationFailed(
-                f"{path.name}: not a readable zip archive ({type(e).__name__}: {e})"
-            ) from None
+            hashed = unpack(
+                path.name, f, Path(folder), most=most, progress=progress or (lambda _: None)
+            )
+        except OSError as e:
+            raise BadInput(f"{path}: cannot be unpacked ({e.strerror or e})") from None
         yield Opened(Path(folder), hashed)
 
 
-def unpack(path: Path, folder: Path, *, most: int, progress: Progress) -> dict[str, FileDigest]:
-    """Put the files of a bundle into an empty folder, all but weights, whose digests it returns.
+def unpack(
+    name: str, f: IO[bytes], folder: Path, *, most: int, progress: Progress
+) -> dict[str, FileDigest]:
+    """Put the files of an open bundle into an empty folder, all but weights, whose digests it
+    returns.
 
-    The errors are those of `opened`, and those of zipfile.
+    `name` stands in messages. The errors are those of `opened`.
     """
     hashed: dict[str, FileDigest] = {}
-    _check_directory(path)
-    with zipfile.ZipFile(path) as archive:
-        entries = _entries(archive, path.stat().st_size)
-        if bundle.FILE not in entries:
-            raise VerificationFailed(
-                f"{path.name}: not a bundle of a run ({bundle.FILE} is not in it)"
-            )
-        limit = entries[bundle.FILE].file_size
-        if limit > bundle.LARGEST:
-            raise VerificationFailed(
-                f"{bundle.FILE}: states {limit:,} bytes; no manifest is that large"
-            )
-        (folder / bundle.FILE).write_bytes(_read(archive, entries[bundle.FILE], limit))
-        manifest = bundle.parse((folder / bundle.FILE).read_bytes())
-        _check_sizes(path, entries, manifest, folder, most)
-        for name, digest in manifest.files.items():
-            target = None if _stays_packed(name) else folder / name
-            if target is None:
-                hashed[name] = digest
-            _extract(archive, entries[name], target, digest, progress)
-        if bundle.SIGNATURE in entries:
-            (folder / bundle.SIGNATURE).write_bytes(
-                _read(archive, entries[bundle.SIGNATURE], bundle.LARGEST)
-            )
+    packed = f.seek(0, 2)
+    try:
+        entries = archive.entries(f, packed)
+    except VerificationFailed as e:
+        raise VerificationFailed(
+            f"{name}: {e}" if str(e).startswith("the archive") else str(e)
+        ) from None
+    if (pair := collision(entries)) is not None:
+        raise VerificationFailed(f"{pair[1]}: is the same file as {pair[0]} on some machines")
+    if bundle.FILE not in entries:
+        raise VerificationFailed(f"{name}: not a bundle of a run ({bundle.FILE} is not in it)")
+    data = _read(f, entries[bundle.FILE], bundle.LARGEST)
+    plain.write(folder, bundle.FILE, data)
+    manifest = bundle.parse(data)
+    _check_sizes(name, packed, entries, manifest)
+    _check_room(name, entries, folder, most)
+    for file, digest in manifest.files.items():
+        if _stays_packed(file):
+            hashed[file] = digest
+        _extract(f, entries[file], folder, digest, progress)
+    if bundle.SIGNATURE in entries:
+        plain.write(
+            folder, bundle.SIGNATURE, _read(f, entries[bundle.SIGNATURE], LARGEST_SIGNATURE)
+        )
     return hashed
 
 
-def _check_directory(path: Path) -> None:
-    """Refuse an archive whose table of contents would fill the memory, or that carries anything
-    around its entries.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as f:
-        f.seek(max(0, size - END.size))
-        tail = f.read()
-        if len(tail) < END.size or tail[:4] != b"PK\x05\x06":
-            raise BadInput(
-                f"{path}: not a bundle (no zip archive, one that was cut short, or one with a "
-                "comment)"
-            )
-        _, _, _, _, count, length, _, _ = END.unpack(tail)
-        # These values say: the real ones are in the 64-bit end record before this one.
-        if count == 0xFFFF or length == 0xFFFFFFFF:
-            f.seek(max(0, size - END.size - LOCATOR.size))
-            mark, _, at, _ = LOCATOR.unpack(f.read(LOCATOR.size))
-            f.seek(min(at, size))
-            end64 = f.read(END64.size)
-            if mark != b"PK\x06\x07" or len(end64) < END64.size:
-                raise VerificationFailed(
-                    f"{path.name}: not a readable zip archive (its end is damaged)"
-                )
-            count, length = END64.unpack(end64)[7:9]
-    if count > ENTRIES or length > DIRECTORY:
-        raise VerificationFailed(
-            f"{path.name}: a table of contents of {count:,} entries and {length:,} bytes is not "
-            "read"
-        )
-
-
-def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The entries by name, each checked by what the archive says of it."""
-    entries: dict[str, zipfile.ZipInfo] = {}
-    for entry in archive.infolist():
-        # As it stands in the archive: zipfile cuts its own `filename` at a NUL byte.
-        name = entry.orig_filename
-        if (problem := wrong_name(name)) is not None:
-            raise VerificationFailed(f"{name!a}: the name {problem}")
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if stat.S_ISLNK(kind):
-            raise VerificationFailed(f"{name}: is a symbolic link; a bundle holds only plain files")
-        if kind not in (0, stat.S_IFREG):
-            raise VerificationFailed(f"{name}: is not a plain file")
-        if entry.flag_bits & ENCRYPTED:
-            raise VerificationFailed(
-                f"{name}: is encrypted; a bundle holds nothing that its reader cannot read"
-            )
-        if entry.compress_type not in READABLE:
-            raise VerificationFailed(
-                f"{name}: compressed by method {entry.compress_type}; expected stored or deflated"
-            )
-        if name in entries:
-            raise VerificationFailed(f"{name}: is in the bundle twice, so which one is meant?")
-        entries[name] = entry
-    if (pair := collision(entries)) is not None:
-        raise VerificationFailed(f"{pair[1]}: is the same file as {pair[0]} on some machines")
-    _check_overlap(entries, size)
-    return entries
-
-
-def _check_overlap(entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
-    """Refuse entries that share bytes of the archive: so a small one unpacks to petabytes, each
-    entry with an honest size (Fifield 2019, "A better zip bomb").
-    """
-    end = 0
-    for name, entry in sorted(entries.items(), key=lambda item: item[1].header_offset):
-        if entry.header_offset < end:
-            raise VerificationFailed(
-                f"{name}: shares bytes of the archive with another entry (a zip bomb)"
-            )
-        end = entry.header_offset + LOCAL_HEADER + len(name) + entry.compress_size
-        if end > size:
-            raise VerificationFailed(f"{name}: reaches beyond the end of the archive")
-
-
-def _check_sizes(
-    path: Path, entries: Mapping[str, zipfile.ZipInfo], manifest: Manifest, folder: Path, most: int
-) -> None:
+def _check_sizes(path: str, packed: int, entries: Mapping[str, Entry], manifest: Manifest) -> None:
     """Manifest and archive name the same files with the same sizes, and those are not too much."""
     for name, digest in manifest.files.items():
         if name not in entries:
             raise VerificationFailed(f"{name}: {bundle.FILE} lists it, but it is not in the bundle")
-        if entries[name].file_size != digest.bytes:
+        if entries[name].size != digest.bytes:
             raise VerificationFailed(
                 f"{name}: {bundle.FILE} states {digest.bytes:,} bytes, the archive "
-                f"{entries[name].file_size:,}"
+                f"{entries[name].size:,}"
             )
     extra = sorted(set(entries) - set(manifest.files) - {bundle.FILE, bundle.SIGNATURE})
     if extra:
@@ -218,26 +127,29 @@ def _check_sizes(
     ledger = manifest.files.get(LEDGER)
     if ledger is not None and ledger.bytes > LARGEST_LEDGER:
         raise VerificationFailed(f"{LEDGER}: {ledger.bytes:,} bytes; no ledger is that large")
-    total = sum(e.file_size for e in entries.values())
-    packed = path.stat().st_size
+    total = sum(e.size for e in entries.values())
     if total > max(RATIO * packed, SMALL):
-        largest = max(entries.values(), key=lambda e: e.file_size / max(e.compress_size, 1))
+        largest = max(entries.values(), key=lambda e: e.size / max(e.packed, 1))
         raise VerificationFailed(
-            f"{largest.filename}: unpacks to {largest.file_size:,} bytes from "
-            f"{largest.compress_size:,} (a zip bomb); all of {path.name} may be {RATIO} times as "
-            f"large as the archive, and is {total / packed:.0f} times"
+            f"{largest.name}: unpacks to {largest.size:,} bytes from {largest.packed:,} (a zip "
+            f"bomb); all of {path} may be {RATIO} times as large as the archive, and is "
+            f"{total / packed:.0f} times"
         )
+
+
+def _check_room(path: str, entries: Mapping[str, Entry], folder: Path, most: int) -> None:
+    total = sum(e.size for e in entries.values())
     if total > most:
         raise VerificationFailed(
-            f"{path.name}: unpacks to {total:,} bytes, more than the {most:,} allowed; to allow "
-            "it: --max-size GIB"
+            f"{path}: unpacks to {total:,} bytes, more than the {most:,} allowed; to allow it: "
+            "--max-size GIB"
         )
     free = shutil.disk_usage(folder).free
-    written = sum(e.file_size for name, e in entries.items() if not _stays_packed(name))
+    written = sum(e.size for name, e in entries.items() if not _stays_packed(name))
     if written > free:
         raise RestauditError(
-            f"{path.name}: unpacks to {written:,} bytes, and {tempfile.gettempdir()} has {free:,} "
-            "free; name another place with TMPDIR"
+            f"{path}: unpacks to {written:,} bytes, and {tempfile.gettempdir()} has {free:,} free; "
+            "name another place with TMPDIR"
         )
 
 
@@ -249,19 +161,16 @@ def _stays_packed(name: str) -> bool:
 
 
 def _extract(
-    archive: zipfile.ZipFile,
-    entry: zipfile.ZipInfo,
-    target: Path | None,
-    digest: FileDigest,
-    progress: Progress,
+    f: IO[bytes], entry: Entry, folder: Path, digest: FileDigest, progress: Progress
 ) -> None:
-    """Read an entry and compare it with the manifest; write it where a target is given."""
+    """Read an entry and compare it with the manifest; write it, unless it stays packed."""
     sha = hashlib.sha256()
     size = 0
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if target is None else target.open("xb") as out:
-        for piece in _pieces(archive, entry, digest.bytes):
+    with ExitStack() as stack:
+        out = None
+        if not _stays_packed(entry.name):
+            out = stack.enter_context(plain.created(folder, entry.name))
+        for piece in archive.pieces(f, entry, digest.bytes):
             sha.update(piece)
             size += len(piece)
             progress(len(piece))
@@ -269,35 +178,14 @@ def _extract(
                 out.write(piece)
     if size != digest.bytes or sha.hexdigest() != digest.sha256:
         raise VerificationFailed(
-            f"{entry.filename}: changed after {bundle.FILE} listed it: expected sha256 "
+            f"{entry.name}: changed after {bundle.FILE} listed it: expected sha256 "
             f"{digest.sha256}, got {sha.hexdigest()}"
         )
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytes:
-    return b"".join(_pieces(archive, entry, limit))
-
-
-def _pieces(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> Iterator[bytes]:
-    """The entry's bytes, at most CHUNK at a time.
-
-    Reading stops as soon as it holds more than `limit`.
-    """
-    got = 0
-    try:
-        with archive.open(entry) as source:
-            while piece := _some(source):
-                got += len(piece)
-                if got > limit:
-                    raise VerificationFailed(
-                        f"{entry.filename}: unpacks to more than the {limit:,} bytes stated"
-                    )
-                yield piece
-    except DAMAGED as e:
+def _read(f: IO[bytes], entry: Entry, limit: int) -> bytes:
+    if entry.size > limit:
         raise VerificationFailed(
-            f"{entry.filename}: damaged in the archive ({type(e).__name__}: {e})"
-        ) from None
-
-
-def _some(source: IO[bytes]) -> bytes:
-    return source.read(CHUNK)
+            f"{entry.name}: states {entry.size:,} bytes; no such file is larger than {limit:,}"
+        )
+    return b"".join(archive.pieces(f, entry, limit))

@@ -13,18 +13,20 @@ from restaudit.evidence.bundle.manifest import Manifest
 from restaudit.evidence.ledger import Event, FileDigest
 from restaudit.evidence.seal.keys import PublicKey
 from restaudit.evidence.seal.statements import (
-    BUNDLE,
+    LARGEST,
     bundle_statement,
     key_id_of,
     run_id_of,
-    subjects_of,
     verified,
 )
-from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
-from restaudit.evidence.verify.files import Progress, Recorded, check_file, sha256_of
-
-# What a bundle holds beside the record.
-BESIDE = (f"{SIGNATURES}/", "report/")
+from restaudit.evidence.verify.files import (
+    OF_BUNDLES,
+    Progress,
+    Recorded,
+    check_file,
+    must_be_portable,
+    read,
+)
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,18 @@ class Bundled:
     notes: tuple[str, ...]
 
 
-def load_manifest(run: Path) -> Manifest | None:
-    """The manifest of an opened bundle; None for a run folder."""
-    path = run / bundle.FILE
-    if path.is_symlink():
-        raise VerificationFailed(f"{bundle.FILE}: is a symbolic link")
-    if not path.is_file():
+def load_manifest(run: Path, names: Sequence[str]) -> Manifest | None:
+    """The manifest of an opened bundle, of whose folder these are the files; None for a run
+    folder.
+    """
+    if bundle.FILE not in names:
         return None
-    with path.open("rb") as f:
-        return bundle.parse(f.read(bundle.LARGEST + 1))
+    return bundle.parse(read(run, bundle.FILE, bundle.LARGEST))
 
 
 def check_recorded(
     run: Path,
+    names: Sequence[str],
     entry: Recorded,
     manifest: Manifest | None,
     progress: Progress | None,
@@ -63,8 +64,8 @@ def check_recorded(
     """Compare one recorded file with its step, or, where a bundle says why, with the manifest;
     returns bytes read.
 
-    `hashed` are digests of files that were read in the archive and compared with the manifest
-    there.
+    `names` are the files that are here; `hashed` are digests of files that were read in the archive
+    and compared with the manifest there.
     """
     name, step, digest = entry
     if manifest is None:
@@ -72,7 +73,7 @@ def check_recorded(
     left = manifest.left_out.get(name)
     if left is not None:
         _same(name, step, digest, left.original)
-        if (run / name).exists():
+        if name in names:
             raise VerificationFailed(
                 f"{name}: is here, though {bundle.FILE} says that it was left out"
             )
@@ -95,57 +96,52 @@ def check_recorded(
 
 def check_manifest(
     run: Path,
+    names: Sequence[str],
     manifest: Manifest,
     events: Sequence[Event],
     recorded: Sequence[Recorded],
-    trusted: PublicKey | None,
+    keys: Mapping[str, PublicKey],
 ) -> Bundled:
     """The rest of a manifest: it is of this ledger, its other files are as listed, nothing else
     lies there.
     """
-    names = {name for name, _, _ in recorded}
     last = (run_id_of(events), len(events) - 1, events[-1].hash, ledger.comparison_digest(events))
     if (manifest.run_id, manifest.seq, manifest.head, manifest.comparison_digest) != last:
         raise VerificationFailed(
             f"{bundle.FILE}: made of another record than the one that is here ({manifest.head})"
         )
+    known = {name for name, _, _ in recorded}
+    must_be_portable({*known, *names, *manifest.files})
     for name in (*manifest.left_out, *manifest.redacted):
-        if name not in names:
+        if name not in known:
             raise VerificationFailed(
                 f"{bundle.FILE}: speaks of {name} as recorded, but no step recorded it"
             )
     for name, digest in manifest.files.items():
-        if name not in names:
-            if name != ledger.FILE and not name.startswith(BESIDE):
+        if name not in known:
+            if name != ledger.FILE and not name.startswith(OF_BUNDLES):
                 raise VerificationFailed(
                     f"{name}: is in the bundle, but no event records it; it was added afterwards"
                 )
             check_file(run, (name, "", digest), None, by=f"{bundle.FILE} listed it")
-    known = {bundle.FILE, bundle.SIGNATURE, *manifest.files}
-    there = {p.relative_to(run).as_posix() for p in run.rglob("*") if not p.is_dir()}
-    extra = sorted(there - known)
+    extra = sorted({*names} - {bundle.FILE, bundle.SIGNATURE, *manifest.files})
     if extra:
         raise VerificationFailed(
             f"{extra[0]}: is in the bundle, but not in {bundle.FILE} ({len(extra)} such file(s))"
         )
-    signed_by = _signed_by(run, events, trusted) if (run / bundle.SIGNATURE).exists() else None
+    signed_by = _signed_by(run, events, keys) if bundle.SIGNATURE in names else None
     return Bundled(tuple(manifest.redacted), tuple(manifest.left_out), signed_by, manifest.notes)
 
 
-def _signed_by(run: Path, events: Sequence[Event], trusted: PublicKey | None) -> str:
-    from restaudit.evidence.verify.signatures import read_keys
-
-    data = (run / bundle.SIGNATURE).read_bytes()
-    keys = read_keys(run) | ({trusted.key_id: trusted} if trusted else {})
+def _signed_by(run: Path, events: Sequence[Event], keys: Mapping[str, PublicKey]) -> str:
+    data = read(run, bundle.SIGNATURE, LARGEST)
     key_id = key_id_of(data, bundle.SIGNATURE)
     if key_id not in keys:
         raise VerificationFailed(
             f"{bundle.SIGNATURE}: signed with key {key_id}, which is not in signatures/"
         )
-    statement = verified(data, bundle.SIGNATURE, keys[key_id])
-    size = (run / bundle.FILE).stat().st_size
-    if statement != bundle_statement(events, FileDigest(sha256_of(run / bundle.FILE), size)):
-        subjects_of(statement, BUNDLE, bundle.SIGNATURE)
+    manifest = ledger.digest_in(run, bundle.FILE)
+    if verified(data, bundle.SIGNATURE, keys[key_id]) != bundle_statement(events, manifest):
         raise VerificationFailed(
             f"{bundle.SIGNATURE}: {bundle.FILE} is not the one that was signed"
         )

@@ -13,15 +13,24 @@ from restaudit.evidence import ledger
 from restaudit.evidence.bundle.manifest import FILE as MANIFEST
 from restaudit.evidence.bundle.manifest import Manifest
 from restaudit.evidence.ledger import Event, FileDigest
+from restaudit.evidence.record import CHECKPOINTS, WRITER, Override
 from restaudit.evidence.seal.anchor import Anchor, check_anchor
 from restaudit.evidence.seal.keys import PublicKey
+from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
+from restaudit.evidence.verify import shapes
 from restaudit.evidence.verify.bundled import Bundled, check_manifest, check_recorded, load_manifest
 from restaudit.evidence.verify.files import (
+    BESIDE,
+    LOCK,
+    REPORT,
     Progress,
     Recorded,
+    check_context,
+    is_temporary,
+    listed,
+    must_be_portable,
     recorded_files,
     torn_tail,
-    unrecorded_files,
 )
 from restaudit.evidence.verify.policy import (
     PLAN,
@@ -30,9 +39,20 @@ from restaudit.evidence.verify.policy import (
     check_stops,
     sealed_plan,
 )
-from restaudit.evidence.verify.rendering import check_rendering
+from restaudit.evidence.verify.rendering import Unchecked, check_rendering
+from restaudit.evidence.verify.shapes import Plan, must_fit
 from restaudit.evidence.verify.signatures import Signed, check_signatures
 from restaudit.evidence.verify.stages import Stage, Tell, within
+from restaudit.files import plain
+from restaudit.gates import Decision
+
+# Why nothing vouches for what lies in these places.
+OF_NOBODY = {
+    "human/": "what people exchanged while the run waited; the ratings that were used are recorded",
+    f"{CHECKPOINTS}/": "a trainer's checkpoint, which the run can go on from",
+    WRITER: "the writer's own note; it is gone when the writer is",
+    LOCK: "holds something, and a lock is empty",
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +61,16 @@ class Report:
 
     `files` and `bytes` count the files that have the digest which the ledger holds. `digest` is
     what two runs of the same plan share, `head` the hash of the last event (write it down
-    elsewhere: only that makes a rebuilt ledger visible). `unrecorded` lists files no event names,
-    which only an unfinished run may have. `torn_bytes` counts bytes of a last ledger line that a
-    crash cut short. `bundled` says what a bundle lacks (None: a run folder), `since_anchor` how
-    many events came after the witnessed head (None: no anchor was given), `rendering` what can be
-    said of the report, if there is one.
+    elsewhere: only that makes a rebuilt ledger visible). `state` says where the run stands,
+    `decided` is its last decision (None: it has none), `overrides` are all of them. `unrecorded`
+    lists files no event names, which only an unfinished run may have. `torn_bytes` counts bytes of
+    a last ledger line that a crash cut short. `bundled` says what a bundle lacks (None: a run
+    folder), `since_anchor` how many events came after the witnessed head (None: no anchor was
+    given), `rendering` whether the report was rendered again, if there is one. `unchecked` are all
+    files that nothing vouches for.
     """
 
+    names: tuple[str, ...]
     files: int
     bytes: int
     events: int
@@ -55,12 +78,33 @@ class Report:
     digest: str
     head: str
     finished: bool
+    state: str
+    decided: Decision | None
+    overrides: tuple[Override, ...]
     unrecorded: tuple[str, ...]
     torn_bytes: int
     signed: Signed
     bundled: Bundled | None
     since_anchor: int | None
     rendering: str | None
+    unchecked: tuple[Unchecked, ...]
+
+    @property
+    def refused(self) -> str | None:
+        """Why this is no success though all that could be checked is as recorded; None where it is.
+
+        Who brings a key along asks whether its holder stands behind what is here: documents that
+        neither the key nor the record vouches for are then a failure.
+        """
+        documents = [u for u in self.unchecked if u.name.startswith(REPORT)]
+        if not self.signed.trusted or not documents:
+            return None
+        first = documents[0]
+        return (
+            f"{first.name}: NOT CHECKED: {first.why} ({len(documents)} such file(s) under "
+            f"{REPORT}); a key was given, and nothing vouches for them: sign the report "
+            "(restaudit sign), or take them out"
+        )
 
 
 def verify(
@@ -87,13 +131,17 @@ def verify(
 
     Raises
     ------
-    BadInput : `run` is not a run folder.
-    VerificationFailed : names the first thing, in the ledger's order, that is not as recorded.
+    BadInput : `run` is not a run folder, or cannot be read.
+    VerificationFailed : names the first thing, in the ledger's order, that is not as recorded; or,
+        with a key, a document that nothing vouches for.
     """
     report, events = verify_record(
         run, progress, trusted=trusted, anchor=anchor, hashed=hashed, tell=tell
     )
-    return check_report(Path(run), report, events, render=render, tell=tell)
+    report = check_report(Path(run), report, events, render=render, tell=tell)
+    if report.refused is not None:
+        raise VerificationFailed(report.refused)
+    return report
 
 
 def verify_record(
@@ -111,35 +159,39 @@ def verify_record(
     longer than all the rest.
     """
     run = Path(run)
-    _must_be_run(run)
     with within(Stage.CHAIN, tell):
+        _must_be_run(run)
         events, torn = _chain(run)
         recorded = list(recorded_files(events))
+        check_context(events)
     with within(Stage.LIST, tell):
-        manifest = load_manifest(run)
-    finished = _finished(events)
+        names = listed(run)
+        manifest = load_manifest(run, names)
+    finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
     with within(Stage.FILES, tell):
         sizes = {
-            entry[0]: check_recorded(run, entry, manifest, progress, hashed or {})
+            entry[0]: check_recorded(run, names, entry, manifest, progress, hashed or {})
             for entry in recorded
         }
-        unrecorded = _unrecorded(run, recorded, manifest, finished=finished)
+        unrecorded = _unrecorded(names, recorded, manifest, events)
     with within(Stage.PLAN, tell):
         plan = sealed_plan(run)
     with within(Stage.SIGNATURES, tell):
-        signed = check_signatures(run, events, plan, finished=finished, trusted=trusted)
+        signed = check_signatures(run, names, events, plan, finished=finished, trusted=trusted)
     with within(Stage.ORDER, tell):
         check_order(events, plan)
     with within(Stage.DECISIONS, tell):
         decisions = check_decisions(run, events, plan)
         check_stops(events, {i: d for i, d in decisions.items() if d.verdict == "HALT"})
     with within(Stage.CONTENTS, tell):
-        bundled = check_manifest(run, manifest, events, recorded, trusted) if manifest else None
+        bundled = _contents(run, names, manifest, events, recorded, signed, torn)
+        unchecked = _unchecked(run, names, unrecorded, signed, bundled, torn)
     with within(Stage.ANCHOR, tell):
-        since = check_anchor(anchor, events, plan) if anchor is not None else None
+        since = _since(anchor, events, plan)
     partial = {*manifest.redacted, *manifest.left_out} if manifest else set()
     whole = {name: size for name, size in sizes.items() if name not in partial}
     report = Report(
+        names=tuple(names),
         files=len(whole),
         bytes=sum(whole.values()),
         events=len(events),
@@ -147,12 +199,16 @@ def verify_record(
         digest=ledger.comparison_digest(events),
         head=events[-1].hash,
         finished=finished,
-        unrecorded=() if manifest else unrecorded,
+        state=_state(events, plan),
+        decided=list(decisions.values())[-1] if decisions else None,
+        overrides=tuple(Override.of(e) for e in events if e.step.endswith("/override")),
+        unrecorded=unrecorded,
         torn_bytes=torn,
         signed=signed,
         bundled=bundled,
         since_anchor=since,
         rendering=None,
+        unchecked=unchecked,
     )
     return report, events
 
@@ -171,8 +227,10 @@ def check_report(
     """
     redacted = bool(report.bundled and report.bundled.redacted)
     with within(Stage.REPORT, tell):
-        rendering = check_rendering(run, events, redacted=redacted, render=render)
-    return replace(report, rendering=rendering)
+        found = check_rendering(
+            run, report.names, events, report.signed, redacted=redacted, render=render
+        )
+    return replace(report, rendering=found.said, unchecked=(*found.unchecked, *report.unchecked))
 
 
 def _must_be_run(run: Path) -> None:
@@ -180,18 +238,24 @@ def _must_be_run(run: Path) -> None:
         raise BadInput(
             f"{run}: no such folder; expected a run folder (it holds {PLAN} and {ledger.FILE})"
         )
-    if not (run / ledger.FILE).exists() and not (run / PLAN).exists():
+    if not any((run / name).exists() or (run / name).is_symlink() for name in (ledger.FILE, PLAN)):
         raise BadInput(f"{run}: not a run folder (neither {PLAN} nor {ledger.FILE} is there)")
+
+
+def _events(run: Path) -> list[Event]:
+    try:
+        return ledger.read(run)
+    except plain.NotPlain as e:
+        raise VerificationFailed(f"{e.name}: {e.why}") from None
 
 
 def _chain(run: Path) -> tuple[list[Event], int]:
     """The events, each bound to the one before, and the bytes of a last line that was cut short."""
-    if (run / ledger.FILE).is_symlink():
-        raise VerificationFailed(
-            f"{ledger.FILE}: is a symbolic link; a run folder holds only plain files"
-        )
-    events = ledger.read(run)
+    events = _events(run)
     torn = torn_tail(run)
+    for number, event in enumerate(events, start=1):
+        where = f"{ledger.FILE}: line {number}"
+        must_fit({**event.body(), "hash": event.hash}, shapes.Event, where)
     if not events:
         raise VerificationFailed(
             f"{ledger.FILE}: holds no complete event, so nothing in this folder is recorded"
@@ -200,36 +264,133 @@ def _chain(run: Path) -> tuple[list[Event], int]:
         raise VerificationFailed(
             f"{ledger.FILE}: line 1: expected the step 'plan' sealing {PLAN} before anything else"
         )
-    # Nothing is appended after the end. After a halt it may be an override that a crash cut short.
+    if not events[0].at.get("run_id"):
+        raise VerificationFailed(f"{ledger.FILE}: line 1: names no run_id, and every run has one")
+    # The run had come to a stop: nothing was being written that a crash could have cut short.
     if torn and events[-1].step == "end":
         raise VerificationFailed(
             f"{ledger.FILE}: {torn} bytes follow the last event of a finished run"
         )
+    if torn and events[-1].step.endswith("/halt"):
+        raise VerificationFailed(
+            f"{ledger.FILE}: {torn} bytes follow the last event of a halted run; if a crash cut an "
+            "override short, override it again: that takes their place"
+        )
     return events, torn
 
 
-def _finished(events: Sequence[Event]) -> bool:
-    last = events[-1].step
-    return last == "end" or last.endswith("/halt")
-
-
 def _unrecorded(
-    run: Path, recorded: Sequence[Recorded], manifest: Manifest | None, *, finished: bool
+    names: Sequence[str],
+    recorded: Sequence[Recorded],
+    manifest: Manifest | None,
+    events: Sequence[Event],
 ) -> tuple[str, ...]:
     """Files that no event names. An unfinished run may have them: the step in hand.
 
     A bundle's further files are held against its own list, in a later stage.
     """
-    names = {name for name, _, _ in recorded}
     if manifest is not None:
-        names |= {MANIFEST, *manifest.files}
-    unrecorded = tuple(unrecorded_files(run, names))
-    if finished and unrecorded and manifest is None:
+        return ()
+    known = {name for name, _, _ in recorded}
+    must_be_portable({*known, *(n for n in names if not is_temporary(n))})
+    known |= {ledger.FILE, WRITER, LOCK}
+    unrecorded = tuple(
+        n for n in names if n not in known and not n.startswith(BESIDE) and not is_temporary(n)
+    )
+    last = events[-1].step
+    if unrecorded and (last == "end" or last.endswith("/halt")):
         raise VerificationFailed(
             f"{unrecorded[0]}: no event of this finished run records it ({len(unrecorded)} such "
             "file(s)); it was added afterwards, or the ledger lost events"
         )
+    # A halted run may go on from there after an override.
+    checkpoints = [n for n in names if n.startswith(f"{CHECKPOINTS}/")]
+    if checkpoints and last == "end":
+        raise VerificationFailed(
+            f"{checkpoints[0]}: a finished run keeps no checkpoint of its training; it was added "
+            "afterwards"
+        )
     return unrecorded
+
+
+def _contents(
+    run: Path,
+    names: Sequence[str],
+    manifest: Manifest | None,
+    events: Sequence[Event],
+    recorded: Sequence[Recorded],
+    signed: Signed,
+    torn: int,
+) -> Bundled | None:
+    """What a bundle holds beside the record; None for a run folder."""
+    if manifest is None:
+        return None
+    if torn:
+        raise VerificationFailed(f"{ledger.FILE}: {torn} bytes follow the last event of a bundle")
+    return check_manifest(run, names, manifest, events, recorded, signed.keys)
+
+
+def _since(anchor: Anchor | None, events: Sequence[Event], plan: Plan) -> int | None:
+    """How many events came after the witnessed head; None where no anchor was given."""
+    return check_anchor(anchor, events, {"signer": plan.signer}) if anchor is not None else None
+
+
+def _unchecked(
+    run: Path,
+    names: Sequence[str],
+    unrecorded: Sequence[str],
+    signed: Signed,
+    bundled: Bundled | None,
+    torn: int,
+) -> tuple[Unchecked, ...]:
+    """Every file that nothing vouches for, but those under report/."""
+    found = []
+    if bundled is not None:
+        signature = f"{MANIFEST}, which nobody signed"
+        if bundled.signed_by is not None:
+            signature = f"{MANIFEST}, signed with key {bundled.signed_by}"
+        why = f"its texts were taken out; it is what {signature}, says, and not what was recorded"
+        found += [Unchecked(name, why) for name in bundled.redacted]
+        found += [Unchecked(name, "left out of this bundle") for name in bundled.left_out]
+    if torn:
+        why = (
+            f"its last {torn} bytes are half an event that a crash cut short; resume replaces them"
+        )
+        found.append(Unchecked(ledger.FILE, why))
+    found += [
+        Unchecked(n, "not recorded yet: of the step in hand, or put there") for n in unrecorded
+    ]
+    used = {signed.signer, signed.report_by, bundled.signed_by if bundled else None}
+    for name in names:
+        why = next((w for place, w in OF_NOBODY.items() if name.startswith(place)), "")
+        if name == LOCK and _is_empty(run, LOCK):
+            continue
+        if is_temporary(name):
+            why = "work in hand, or left behind by a killed process; no reader looks at it"
+        if name.startswith(f"{SIGNATURES}/") and name.endswith(".pem"):
+            key_id = name.removeprefix(f"{SIGNATURES}/").removesuffix(".pem")
+            why = "" if key_id in used else "a key that signed nothing here"
+        if why:
+            found.append(Unchecked(name, why))
+    return tuple(found)
+
+
+def _is_empty(run: Path, name: str) -> bool:
+    with plain.opened(run, name) as f:
+        return not f.read(1)
+
+
+def _state(events: Sequence[Event], plan: Plan) -> str:
+    """Where the run stands, in a few words."""
+    last = events[-1]
+    iteration, _, part = last.step.rpartition("/")
+    if last.step == "end":
+        return "finished"
+    if part == "halt":
+        return f"halted at {iteration} by {', '.join(last.content['gates'])}"
+    done = {e.step for e in events}
+    following = next((step for step in plan.steps if step not in done), "end")
+    return f"unfinished; the next step is {following}"
 
 
 def recorded_bytes(run: Path | str, tell: Tell | None = None) -> int:
@@ -238,5 +399,5 @@ def recorded_bytes(run: Path | str, tell: Tell | None = None) -> int:
     Raises what reading the ledger raises: `tell` is told that the chain is looked at.
     """
     with within(Stage.CHAIN, tell):
-        events = ledger.read(Path(run))
+        events = _events(Path(run))
     return sum(d.bytes for e in events for d in (*e.outputs.values(), *e.context.values()))

@@ -7,30 +7,70 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import TypeVar
 
-from restaudit.errors import VerificationFailed
+from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
-from restaudit.evidence.record import CHECKPOINTS
+from restaudit.evidence.bundle.manifest import collision, wrong_name
+from restaudit.evidence.record import CHECKPOINTS, WRITER
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
+from restaudit.evidence.verify.shapes import Shape, shaped
+from restaudit.files import plain
+from restaudit.files.plain import TEMPORARY
 
 CHUNK = 1 << 20
 # The largest JSON file that is read whole, in bytes; parsed, it can take twenty times that.
 # Measurements take 0.2 MB.
 LARGEST_JSON = 16 << 20
 
-# Written beside the record, not by a step: the ledger itself, the writer's lock, work in hand,
-# rendered documents, and the tasks and ratings that people exchange while the run waits. Signatures
-# are checked by signatures.py.
-BESIDE_FILES = frozenset({ledger.FILE, "writer.json", ".lock"})
-BESIDE_FOLDERS = frozenset({"report", "human", SIGNATURES, CHECKPOINTS})
-TEMPORARY = ".tmp-"
+LOCK = ".lock"
+REPORT = "report/"
+# What lies beside the record of a run, written by no step: rendered documents, what people exchange
+# while the run waits, signatures, and until the run ends the checkpoints of a trainer. Of a bundle
+# only the first two.
+OF_BUNDLES = (REPORT, f"{SIGNATURES}/")
+BESIDE = (*OF_BUNDLES, "human/", f"{CHECKPOINTS}/")
+# The names of what people and trainers wrote there are theirs; nobody is told that they are checked.
+ANY_NAME = ("human/", f"{CHECKPOINTS}/")
+# Which files of a step may differ between two runs of one plan, so that they are in `context`: what
+# the machine was, what a training took, when people rated.
+CONTEXT = ("compute.json", "rated_at.parquet")
+CONTEXT_OF_PLAN = "environment.json"
 
 Recorded = tuple[str, str, ledger.FileDigest]
 Progress = Callable[[int], None]
+S = TypeVar("S", bound=Shape)
+
+
+def listed(run: Path) -> list[str]:
+    """Every file of the folder, work in hand (`.tmp-...`) included.
+
+    Raises VerificationFailed for a link, a pipe or whatever else is no plain file.
+    """
+    try:
+        return plain.names(run, temporary=True)
+    except plain.NotPlain as e:
+        raise VerificationFailed(f"{e.name}: {e.why}") from None
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is work in hand, or was left behind by a killed process."""
+    return name.rpartition("/")[2].startswith(TEMPORARY)
+
+
+def must_be_portable(names: Iterable[str]) -> None:
+    """Raise VerificationFailed where two machines, or two readers, could see other names; those
+    that people and trainers chose beside the record are left out.
+    """
+    names = sorted(n for n in names if not n.startswith(ANY_NAME))
+    for name in names:
+        if (problem := wrong_name(name)) is not None:
+            raise VerificationFailed(f"{name!a}: the name {problem}")
+    if (pair := collision(names)) is not None:
+        raise VerificationFailed(f"{pair[1]}: is the same file as {pair[0]} on some machines")
 
 
 def recorded_files(events: Sequence[ledger.Event]) -> Iterator[Recorded]:
@@ -41,10 +81,13 @@ def recorded_files(events: Sequence[ledger.Event]) -> Iterator[Recorded]:
     owner: dict[str, str] = {}
     for event in events:
         for name, digest in (*event.outputs.items(), *event.context.items()):
-            if not stays_inside(name):
+            if (problem := wrong_name(name)) is not None:
                 raise VerificationFailed(
-                    f"{name!r}: step '{event.step}' records a path outside the run folder; "
-                    "expected a relative path without '..'"
+                    f"{name!a}: step '{event.step}' records it, but the name {problem}"
+                )
+            if name.startswith(BESIDE) or name in (ledger.FILE, WRITER, LOCK):
+                raise VerificationFailed(
+                    f"{name}: step '{event.step}' records it, but that place is beside the record"
                 )
             if name in owner:
                 raise VerificationFailed(
@@ -55,17 +98,20 @@ def recorded_files(events: Sequence[ledger.Event]) -> Iterator[Recorded]:
             yield name, event.step, digest
 
 
-def stays_inside(name: str) -> bool:
-    """Whether a recorded path is a plain relative one that cannot leave the folder."""
-    path = PurePosixPath(name)
-    plain = bool(name) and "\\" not in name and "\0" not in name and not PureWindowsPath(name).drive
-    return (
-        plain
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and path.as_posix() == name
-        and name != "."
-    )
+def check_context(events: Sequence[ledger.Event]) -> None:
+    """Raise VerificationFailed where a file is not compared between two runs and should be, or the
+    other way round.
+    """
+    for event in events:
+        for name in (*event.outputs, *event.context):
+            differs = name.rpartition("/")[2] in CONTEXT
+            if event.step == "plan":
+                differs = name == CONTEXT_OF_PLAN
+            if differs != (name in event.context):
+                place = "context" if differs else "outputs"
+                raise VerificationFailed(
+                    f"{name}: step '{event.step}' records it in another place than in {place}"
+                )
 
 
 def check_file(
@@ -78,100 +124,90 @@ def check_file(
     """
     name, step, expected = recorded
     by = by or f"step '{step}' recorded it"
-    path = run
-    for part in PurePosixPath(name).parts:
-        path = path / part
-        if path.is_symlink():
-            raise VerificationFailed(
-                f"{name}: {part} is a symbolic link; a run folder holds only plain files"
-            )
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise VerificationFailed(f"{name}: missing; {by} ({expected.bytes:,} bytes)") from None
-    except OSError as e:
-        raise VerificationFailed(f"{name}: cannot be read ({e.strerror}); {by}") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise VerificationFailed(f"{name}: is not a plain file; {by} as one")
-    if found.st_size != expected.bytes:
-        raise VerificationFailed(
-            f"{name}: changed after {by}: expected {expected.bytes:,} bytes, got "
-            f"{found.st_size:,} bytes"
-        )
-    try:
-        got = sha256_of(path, progress)
-    except OSError as e:
-        raise VerificationFailed(f"{name}: cannot be read ({e.strerror}); {by}") from None
-    if got != expected.sha256:
-        raise VerificationFailed(
-            f"{name}: changed after {by}: expected sha256 {expected.sha256}, got {got}"
-        )
+    check_digest(run, name, expected.sha256, size=expected.bytes, progress=progress, by=by)
     return expected.bytes
 
 
-def sha256_of(path: Path, progress: Progress | None = None) -> str:
-    """SHA-256 of a file in hex, read once in constant memory."""
+def check_digest(
+    run: Path,
+    name: str,
+    sha256: str,
+    *,
+    by: str,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Raise VerificationFailed where this file is not a plain one of this digest, and of so many
+    bytes where they are known.
+    """
+    try:
+        with plain.opened(run, name) as f:
+            found = os.fstat(f.fileno()).st_size
+            if size is not None and found != size:
+                raise VerificationFailed(
+                    f"{name}: changed after {by}: expected {size:,} bytes, got {found:,} bytes"
+                )
+            got = sha256_of(f, progress)
+    except FileNotFoundError:
+        stated = f" ({size:,} bytes)" if size is not None else ""
+        raise VerificationFailed(f"{name}: missing; {by}{stated}") from None
+    except plain.NotPlain as e:
+        raise VerificationFailed(f"{name}: {e.name} {e.why}; {by}") from None
+    except OSError as e:
+        raise BadInput(f"{run / name}: cannot be read ({e.strerror}); {by}") from None
+    if got != sha256:
+        raise VerificationFailed(f"{name}: changed after {by}: expected sha256 {sha256}, got {got}")
+
+
+def sha256_of(f: BufferedReader, progress: Progress | None = None) -> str:
+    """SHA-256 of an open file in hex, read once in constant memory."""
     sha = hashlib.sha256()
     buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as f:
-        while size := f.readinto(buffer):
-            sha.update(buffer[:size])
-            if progress is not None:
-                progress(size)
+    while size := f.readinto(buffer):
+        sha.update(buffer[:size])
+        if progress is not None:
+            progress(size)
     return sha.hexdigest()
 
 
-def unrecorded_files(run: Path, recorded: set[str]) -> Iterator[str]:
-    """Files that no event names, sorted; a symbolic link anywhere in the record is refused."""
-    for folder, folders, files in os.walk(run, followlinks=False):
-        inside = Path(folder).relative_to(run)
-        beside = BESIDE_FOLDERS if inside == Path() else frozenset()
-        for part in sorted((*folders, *files)):
-            if part in beside or part.startswith(TEMPORARY):
-                continue
-            if (Path(folder) / part).is_symlink():
-                raise VerificationFailed(
-                    f"{(inside / part).as_posix()}: is a symbolic link; a run folder holds only "
-                    "plain files"
-                )
-        folders[:] = sorted(f for f in folders if f not in beside and not f.startswith(TEMPORARY))
-        for part in sorted(files):
-            name = (inside / part).as_posix()
-            if name not in recorded and name not in BESIDE_FILES and not part.startswith(TEMPORARY):
-                yield name
-
-
 def torn_tail(run: Path) -> int:
-    """Bytes after the ledger's last complete line: what a crash cut short; anything else there is
-    refused.
+    """Bytes after the ledger's last complete line: the beginning of an event that a crash cut
+    short; anything else there is refused.
     """
     tail = ledger.torn(run)
+    if not tail:
+        return 0
+    start = b'{"at":{'
     text = tail.decode("utf-8", "replace")
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return len(tail)
-    # A write that was cut short is a prefix of a line: a whole event followed by something is an
-    # edit.
-    if end < len(text):
+        end = len(text)
+    # A write that was cut short is a prefix of a line: something else, or a whole event followed by
+    # something, is an edit.
+    if end < len(text) or tail[: len(start)] != start[: len(tail)]:
         raise VerificationFailed(
             f"{ledger.FILE}: the end of the last line was changed after it was written"
         )
     return len(tail)
 
 
-def read_json(run: Path, name: str) -> Any:
-    """A JSON file of the run.
+def read(run: Path, name: str, most: int = LARGEST_JSON) -> bytes:
+    """One file of the run, whole.
 
-    Raises VerificationFailed where it is none, or larger than LARGEST_JSON.
+    Raises VerificationFailed where it is missing, not a plain one, or larger than `most` bytes.
     """
     try:
-        with (run / name).open("rb") as f:
-            data = f.read(LARGEST_JSON + 1)
-        if len(data) > LARGEST_JSON:
-            raise VerificationFailed(
-                f"{name}: more than {LARGEST_JSON:,} bytes of JSON, which is not read"
-            )
-        return json.loads(data)
-    except (OSError, ValueError, RecursionError) as e:
-        raise VerificationFailed(f"{name}: not readable JSON ({e})") from None
+        return plain.read(run, name, most)
+    except FileNotFoundError:
+        raise VerificationFailed(f"{name}: missing") from None
+    except plain.NotPlain as e:
+        raise VerificationFailed(f"{name}: {e.name} {e.why}") from None
+
+
+def read_shaped(run: Path, name: str, shape: type[S]) -> S:
+    """A JSON document of the run.
+
+    Raises VerificationFailed where it is none of this shape, or larger than LARGEST_JSON.
+    """
+    return shaped(read(run, name), shape, name)

@@ -9,28 +9,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from probes.base import Measurement
-from restaudit.config import GatePolicy
 from restaudit.errors import VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.override import wrong_content
-from restaudit.evidence.record import SCHEMA
-from restaudit.evidence.verify.files import read_json
+from restaudit.evidence.verify import shapes
+from restaudit.evidence.verify.files import read_shaped
+from restaudit.evidence.verify.shapes import HaltContent, OverrideContent, Plan, must_fit
 from restaudit.gates import Decision, decide
 
 PLAN = "plan.json"
 STOPS = ("/halt", "/override")
 
 
-def check_order(events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> None:
+def check_order(events: Sequence[ledger.Event], plan: Plan) -> None:
     """The ledger holds the planned steps in the planned order, none left out before a later one,
     and nothing else.
 
     Halts and overrides, which nobody plans, are `check_stops`'s.
     """
-    planned = plan["steps"]
+    planned = plan.steps
     done = [e.step for e in events if not e.step.endswith(STOPS)]
     for expected, step in zip(planned, done, strict=False):
         if step != expected:
@@ -60,6 +58,9 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
                 raise VerificationFailed(
                     f"{where}: '{event.step}' follows no decision in which its gates said HALT"
                 )
+            must_fit(event.content, HaltContent, where)
+            if event.content["iteration"] != iteration:
+                raise VerificationFailed(f"{where}: '{event.step}' speaks of another iteration")
         elif part == "override":
             if before != f"{iteration}/halt":
                 raise VerificationFailed(
@@ -70,6 +71,7 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
                 raise VerificationFailed(
                     f"{where}: '{event.step}' is no override anybody stands behind: {problem}"
                 )
+            must_fit(event.content, OverrideContent, where)
         elif before.endswith("/audit") and audited in halting:
             raise VerificationFailed(
                 f"{audited}/decision.json: the sealed policy said HALT, but step '{event.step}' "
@@ -81,32 +83,29 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
             )
 
 
-def check_decisions(
-    run: Path, events: Sequence[ledger.Event], plan: Mapping[str, Any]
-) -> dict[str, Decision]:
+def check_decisions(run: Path, events: Sequence[ledger.Event], plan: Plan) -> dict[str, Decision]:
     """Recompute every recorded decision from the recorded measurements and the sealed policy, by
     iteration.
     """
-    policy = GatePolicy.model_validate(plan["config"].get("gates", {}))
-    looks = list(plan["looks"])
     decisions: dict[str, Decision] = {}
     for event in events:
         iteration = event.step.removesuffix("/audit")
+        for name in (*event.outputs, *event.context):
+            if name.endswith("/measurements.json"):
+                read_shaped(run, name, shapes.Measurements)
         for name in event.outputs:
             if name.endswith("/decision.json"):
-                decisions[iteration] = _check_decision(run, name, event, policy, looks)
+                decisions[iteration] = _check_decision(run, name, event, plan)
         audited = event.step.endswith("/audit")
         # A look without a decision would be a look at which nothing could stop the run.
-        if audited and iteration in looks and iteration not in decisions:
+        if audited and iteration in plan.looks and iteration not in decisions:
             raise VerificationFailed(
                 f"{ledger.FILE}: '{event.step}' records no decision, which the sealed plan wants"
             )
     return decisions
 
 
-def _check_decision(
-    run: Path, name: str, event: ledger.Event, policy: GatePolicy, looks: Sequence[str]
-) -> Decision:
+def _check_decision(run: Path, name: str, event: ledger.Event, plan: Plan) -> Decision:
     iteration = name.removesuffix("/decision.json")
     if event.step != f"{iteration}/audit":
         raise VerificationFailed(
@@ -117,76 +116,48 @@ def _check_decision(
         raise VerificationFailed(
             f"{name}: step '{event.step}' records no {source}, which the decision must follow from"
         )
-    if iteration not in looks:
+    if iteration not in plan.looks:
         raise VerificationFailed(
-            f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(looks)})"
+            f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(plan.looks)})"
         )
-    look = looks.index(iteration) + 1
-    try:
-        measurements = [_measurement(m) for m in read_json(run, source)["measurements"]]
-        recomputed = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
-    except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as e:
-        raise VerificationFailed(
-            f"{source}: not measurements a decision can follow from ({e})"
-        ) from None
-    where = _difference(read_json(run, name), recomputed.to_json())
+    recomputed = _decided(run, source, iteration, plan)
+    written = read_shaped(run, name, shapes.Decision).model_dump()
+    where = _difference(written, recomputed.to_json())
     if where is not None:
         raise VerificationFailed(
             f"{name}: the decision does not follow from {source} and the sealed policy ({where})"
         )
+    # Resuming a run reads here whether it may go on, so this must be the same decision.
+    halting = [g.gate for g in recomputed.gates if g.verdict == "HALT"]
+    for key, decided in (("verdict", recomputed.verdict), ("halting", halting)):
+        if event.content.get(key, decided) != decided:
+            raise VerificationFailed(
+                f"{ledger.FILE}: '{event.step}' says {key} {event.content[key]!r}, but {name} "
+                f"{decided!r}"
+            )
     return recomputed
 
 
-def _measurement(raw: Mapping[str, Any]) -> Measurement:
-    """A measurement whose numbers are numbers and whose details are a mapping.
-
-    Raises TypeError or ValueError.
-    """
-    m = Measurement.from_json(raw)
-    numbers: list[Any] = [m.n_prompts]
-    for interval in m.intervals:
-        numbers += [interval.level, interval.low, interval.high]
-    if m.value is not None:
-        numbers.append(m.value)
-    if not all(_is_number(x) for x in numbers):
-        raise TypeError(f"{m.name}: holds something else where a number belongs")
-    if not isinstance(m.name, str) or not isinstance(m.detail, Mapping):
-        raise TypeError(f"{m.name}: expected a name and a mapping of details")
-    return m
-
-
-def _is_number(value: Any) -> bool:
-    # True and False are numbers to Python, and NaN compares as neither above nor below a margin: a
-    # gate that reads one would decide something that nobody measured.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value)
-
-
-def sealed_plan(run: Path) -> Mapping[str, Any]:
-    """The plan, where it has what the other checks read, and is of this version."""
-    plan = read_json(run, PLAN)
-    schema = plan.get("schema", SCHEMA) if isinstance(plan, Mapping) else SCHEMA
-    if schema != SCHEMA:
-        raise VerificationFailed(
-            f"{PLAN}: schema {schema!r}; this version of restaudit verifies {SCHEMA}"
-        )
+def _decided(run: Path, source: str, iteration: str, plan: Plan) -> Decision:
+    """The decision that follows from these measurements under the sealed policy."""
+    found = read_shaped(run, source, shapes.Measurements)
     try:
-        GatePolicy.model_validate(plan["config"].get("gates", {}))
-        readable = all(isinstance(x, str) for x in (*plan["steps"], *plan["looks"]))
-    except (KeyError, AttributeError, TypeError, ValidationError) as e:
+        return decide(
+            plan.config.gates,
+            [Measurement.from_json(m.model_dump()) for m in found.measurements],
+            iteration=iteration,
+            look=plan.looks.index(iteration) + 1,
+            looks=len(plan.looks),
+        )
+    except (ValueError, ArithmeticError) as e:
         raise VerificationFailed(
-            f"{PLAN}: not a plan: expected config.gates, steps and looks ({e})"
+            f"{source}: not measurements a decision can follow from ({e})"
         ) from None
-    if not readable:
-        raise VerificationFailed(
-            f"{PLAN}: not a plan: expected steps and looks to be lists of names"
-        )
-    if "schema" not in plan:
-        raise VerificationFailed(
-            f"{PLAN}: names no schema; this version of restaudit verifies {SCHEMA}"
-        )
-    return dict(plan)
+
+
+def sealed_plan(run: Path) -> Plan:
+    """The plan, where it has what the other checks read, and is of this version."""
+    return read_shaped(run, PLAN, Plan)
 
 
 def _difference(written: Any, recomputed: Any, where: str = "") -> str | None:
@@ -207,7 +178,7 @@ def _difference(written: Any, recomputed: Any, where: str = "") -> str | None:
             if difference is not None:
                 return difference
         return None
-    if isinstance(written, float | int) and isinstance(recomputed, float | int):
+    if _is_number(written) and _is_number(recomputed):
         # The same sums end in other last digits on another machine; that is nobody's fault.
         same = math.isclose(written, recomputed, rel_tol=1e-9, abs_tol=1e-12)
     else:
@@ -222,3 +193,8 @@ def _lists(written: Any, recomputed: Any) -> bool:
     if not isinstance(written, list | tuple) or not isinstance(recomputed, list | tuple):
         return False
     return len(written) == len(recomputed)
+
+
+def _is_number(value: Any) -> bool:
+    # True and False are numbers to Python.
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -15,95 +15,151 @@ name: a bundle is opened under a temporary one, without its weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from restaudit.errors import RestauditError, VerificationFailed
-from restaudit.evidence.ledger import Event
-from restaudit.evidence.verify.files import read_json, sha256_of, stays_inside
+from restaudit.evidence.bundle.manifest import wrong_name
+from restaudit.evidence.ledger import Event, FileDigest
+from restaudit.evidence.verify.files import REPORT, check_file, is_temporary, read_shaped
+from restaudit.evidence.verify.shapes import ReportManifest
+from restaudit.evidence.verify.signatures import Signed
 
 GROUP = "restaudit.rerender"
 MANIFEST = "report/manifest.json"
-SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A file that nothing vouches for, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What can be said of the rendered report.
+
+    `said` is a sentence about rendering it again, or None where that could not be tried. `unchecked`
+    are the files under report/ that neither a signature nor rendering them again vouches for.
+    """
+
+    said: str | None = None
+    unchecked: tuple[Unchecked, ...] = ()
 
 
 def check_rendering(
-    run: Path, events: Sequence[Event], *, redacted: bool, render: bool = True
-) -> str | None:
-    """What can be said of the rendered report, in a sentence; None where there is none.
+    run: Path,
+    names: Sequence[str],
+    events: Sequence[Event],
+    signed: Signed,
+    *,
+    redacted: bool,
+    render: bool = True,
+) -> Rendering:
+    """What vouches for each of the files under report/ among `names`.
 
-    Raises VerificationFailed, naming the file, where it is not what its manifest says, or renders
-    to other bytes.
+    Raises VerificationFailed, naming the file, where one is not what report/manifest.json says, or
+    renders to other bytes.
     """
-    if not (run / MANIFEST).is_file():
-        return None
-    files, head = _manifest(run)
-    for name, sha256 in files.items():
-        path = run / "report" / name
-        if path.is_symlink() or not path.is_file():
+    documents = [n for n in names if n.startswith(REPORT) and not is_temporary(n)]
+    if not documents:
+        return Rendering()
+    signature, covered = _signature(signed, events)
+    if MANIFEST not in documents:
+        why = f"{signature}, and no {MANIFEST} says what it was rendered from"
+        return Rendering(None, _unchecked(documents, covered, {}, why))
+    files, since = _manifest(run, events)
+    again, problem = _again(run, list(files), since, redacted=redacted, render=render)
+    for name, sha256 in again.items():
+        if name in files and files[name].sha256 != sha256:
             raise VerificationFailed(
-                f"report/{name}: missing, or not a plain file; {MANIFEST} names it"
+                f"{REPORT}{name}: does not follow from the record: rendered again it has sha256 "
+                f"{sha256}, recorded {files[name].sha256}"
             )
-        if (got := sha256_of(path)) != sha256:
-            raise VerificationFailed(
-                f"report/{name}: changed after it was rendered: expected {sha256}, got {got}"
-            )
-    at = next((k for k, e in enumerate(events) if e.hash == head), None)
-    if at is None:
-        raise VerificationFailed(
-            f"{MANIFEST}: rendered from another record; its head {head} is not in this ledger"
-        )
-    since = len(events) - 1 - at
+    done = [name for name in files if name in again]
+    said = f"report not re-rendered: {problem}"
+    if done:
+        rest = f"; {problem}" if len(done) < len(files) else ""
+        said = f"report re-rendered to the same bytes: {len(done)} of {len(files)} files{rest}"
+    same = {*covered, *(f"{REPORT}{name}" for name in done)}
+    # What the manifest says of its files was all found to be so; alone it says nothing.
+    if done and len(done) == len(files):
+        same.add(MANIFEST)
+    reasons = {
+        f"{REPORT}{name}": f"{signature}, and {problem}" for name in (*files, "manifest.json")
+    }
+    why = f"{signature}, and {MANIFEST} does not name it"
+    return Rendering(said, _unchecked(documents, same, reasons, why))
+
+
+def _unchecked(
+    documents: Iterable[str], same: Iterable[str], reasons: Mapping[str, str], otherwise: str
+) -> tuple[Unchecked, ...]:
+    left = sorted({*documents} - {*same})
+    return tuple(Unchecked(name, reasons.get(name, otherwise)) for name in left)
+
+
+def _signature(signed: Signed, events: Sequence[Event]) -> tuple[str, tuple[str, ...]]:
+    """What a file under report/ lacks of a signature that counts, in a few words, and the files
+    that have one.
+    """
+    if signed.report_by is None:
+        return "not signed", ()
+    if signed.report_by != signed.answers:
+        whose = "the one you trust" if signed.trusted else "the one that the plan names"
+        return f"signed with key {signed.report_by}, which is not {whose}", ()
+    since = len(events) - 1 - (signed.report_at or 0)
     if since:
-        return f"report not re-rendered: it shows the record as it was {since} events ago"
+        return f"signed {since} event(s) ago, so it does not show them", ()
+    return "the report's signature does not name it", signed.report_files
+
+
+def _again(
+    run: Path, files: Sequence[str], since: int, *, redacted: bool, render: bool
+) -> tuple[Mapping[str, str], str]:
+    """The SHA-256 of each of these files that could be rendered again, and why the others could
+    not.
+    """
+    if since:
+        return {}, f"it shows the record as it was {since} event(s) ago"
     if redacted:
-        return "report not re-rendered: the texts it shows are not in this bundle"
+        return {}, "the texts it shows are not in this bundle"
     if not render:
-        return "report not re-rendered: --no-render was given"
-    return _again(run, files)
-
-
-def _again(run: Path, files: Mapping[str, str]) -> str:
+        return {}, "--no-render was given"
     points = list(metadata.entry_points(group=GROUP))
     if not points:
-        return "report not re-rendered: nothing that could is installed"
+        return {}, "nothing that could render it again is installed"
     found: dict[str, str] = {}
     for point in points:
         try:
-            found |= dict(point.load()(run, list(files)))
+            found |= dict(point.load()(run, files))
         except ImportError as e:
-            return f"report not re-rendered: a library is missing ({e})"
+            return found, f"a library is missing ({e})"
         except RestauditError as e:
-            return f"report not re-rendered: {e}"
+            return found, str(e)
         except Exception as e:  # noqa: BLE001 - a stranger's folder met somebody else's renderer
-            return f"report not re-rendered: '{point.name}' failed ({type(e).__name__}: {e})"
-    for name, sha256 in files.items():
-        if name in found and found[name] != sha256:
-            raise VerificationFailed(
-                f"report/{name}: does not follow from the record: rendered again it has sha256 "
-                f"{found[name]}, recorded {sha256}"
-            )
-    done = sum(name in found for name in files)
-    rest = (
-        f"; {len(files) - done} could not be with the versions at hand" if done < len(files) else ""
-    )
-    return f"report re-rendered to the same bytes: {done} of {len(files)} files{rest}"
+            return found, f"'{point.name}' failed ({type(e).__name__}: {e})"
+    return found, "the versions at hand are not those that rendered it"
 
 
-def _manifest(run: Path) -> tuple[dict[str, str], Any]:
-    raw = read_json(run, MANIFEST)
-    try:
-        if raw["schema"] != SCHEMA:
-            raise ValueError(f"schema {raw['schema']!r}; this version reads {SCHEMA}")
-        files = {str(name): str(entry["sha256"]) for name, entry in raw["files"].items()}
-        head = raw["head"]
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
+def _manifest(run: Path, events: Sequence[Event]) -> tuple[dict[str, FileDigest], int]:
+    """The files that report/manifest.json names, found as it says, and how many events came since
+    they were rendered.
+    """
+    manifest = read_shaped(run, MANIFEST, ReportManifest)
+    files = {name: FileDigest(d.sha256, d.bytes) for name, d in manifest.files.items()}
+    for name, digest in files.items():
+        if wrong_name(name) is not None or name == "manifest.json":
+            raise VerificationFailed(f"{MANIFEST}: names {name!r}, which is no file it can name")
+        check_file(run, (f"{REPORT}{name}", "", digest), None, by="it was rendered")
+    heads = [e.hash for e in events]
+    if manifest.head not in heads:
         raise VerificationFailed(
-            f"{MANIFEST}: not a report's manifest ({type(e).__name__}: {e})"
-        ) from None
-    for name in files:
-        if not stays_inside(name):
-            raise VerificationFailed(f"{MANIFEST}: names {name!r}, which is not under report/")
-    return files, head
+            f"{MANIFEST}: rendered from another record; its head {manifest.head} is not in this "
+            "ledger"
+        )
+    return files, len(events) - 1 - heads.index(manifest.head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from restaudit.evidence.record import printable
 from restaudit.evidence.seal.anchor import Anchor
 from restaudit.evidence.verify.bundled import Bundled
+from restaudit.evidence.verify.check import Report
 from restaudit.evidence.verify.signatures import Signed
 
 UNANCHORED = (
@@ -19,6 +20,27 @@ def anchored_line(anchor: Anchor | None, since: int | None) -> str:
         return UNANCHORED
     later = f"{since} event(s) came since" if since else "no event came since"
     return f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; {later}"
+
+
+def standing_lines(report: Report) -> list[str]:
+    """What a reader must know before anything else: what nothing vouches for, who let the run go on
+    after HALT, where it stands, and its last decision.
+    """
+    lines = [f"NOT CHECKED: {u.name}: {u.why}" for u in report.unchecked]
+    for o in report.overrides:
+        lines.append(
+            f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT, and "
+            f"{o.by} let the run go on: {o.reason}"
+        )
+    lines.append(f"state: {report.state}")
+    decided = "none yet"
+    if report.decided is not None:
+        d = report.decided
+        gates = [g.gate for g in d.gates if g.verdict == d.verdict]
+        by = f" by {', '.join(gates)}" if d.verdict != "OK" and gates else ""
+        decided = f"{d.verdict} at {d.iteration}{by} (look {d.look} of {d.looks})"
+    lines.append(f"last decision: {decided}")
+    return [printable(line) for line in lines]
 
 
 def signed_lines(signed: Signed, events: int) -> list[str]:
@@ -40,13 +62,12 @@ def signed_lines(signed: Signed, events: int) -> list[str]:
         lines.append(f"signed: the plan and {signed.heads} head(s), through event {through}{rest}")
     if signed.report_by is not None:
         lines.append(_report_line(signed, events))
-        lines += [f"not covered by that signature: {printable(name)}" for name in signed.beside]
     return lines
 
 
 def _report_line(signed: Signed, events: int) -> str:
     line = (
-        f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for event "
+        f"report: {len(signed.report_files)} file(s) signed with key {signed.report_by}, for event "
         f"{signed.report_at}"
     )
     # Where the plan names no key, the check has found that the trusted one signed the report.
@@ -68,17 +89,6 @@ def partial_line(bundled: Bundled) -> str:
         f"have the digest that the ledger holds; {len(bundled.left_out)} recorded file(s) are not "
         "in the bundle"
     )
-
-
-def lacking_lines(bundled: Bundled) -> list[str]:
-    """Each file that a bundle lacks or shows changed, and what stands for it."""
-    by = "the signed manifest.json"
-    if bundled.signed_by is None:
-        by = "manifest.json, which nobody signed"
-    return [
-        *(f"checked only against {by}: {printable(name)}" for name in bundled.redacted),
-        *(f"not checked, left out: {printable(name)}" for name in bundled.left_out),
-    ]
 
 
 def note_lines(bundled: Bundled) -> list[str]:

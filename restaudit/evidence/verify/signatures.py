@@ -4,13 +4,13 @@ report say.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput, VerificationFailed
+from restaudit.evidence.bundle.manifest import wrong_name
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.seal.keys import PublicKey, parse_public
 from restaudit.evidence.seal.statements import (
@@ -26,10 +26,13 @@ from restaudit.evidence.seal.statements import (
     head_statement,
     key_id_of,
     plan_statement,
+    restated,
     subjects_of,
     verified,
 )
-from restaudit.evidence.verify.files import TEMPORARY, sha256_of, stays_inside
+from restaudit.evidence.verify.files import REPORT as REPORT_FOLDER
+from restaudit.evidence.verify.files import check_digest, is_temporary, read
+from restaudit.evidence.verify.shapes import Plan
 
 # In bytes, of all files under signatures/. One takes about a thousand.
 LARGEST_TOTAL = 32 << 20
@@ -45,8 +48,8 @@ class Signed:
     `signer` is the key id that the sealed plan names (None: the record is not signed); `trusted`
     says whether that, or else the report's, is the key the reader brought along. `heads` counts
     signed heads, `through` is the last signed event's number. `report_by` is the key that signed
-    the rendered files, `report_files` how many, `report_at` the event they belong to. `beside`
-    lists files under report/ that no signature covers.
+    the rendered files, `report_files` which, `report_at` the event they belong to. `keys` are all
+    keys at hand, by key id.
     """
 
     signer: str | None = None
@@ -54,28 +57,34 @@ class Signed:
     heads: int = 0
     through: int | None = None
     report_by: str | None = None
-    report_files: int = 0
+    report_files: tuple[str, ...] = ()
     report_at: int | None = None
-    beside: tuple[str, ...] = ()
+    keys: Mapping[str, PublicKey] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> str | None:
+        """The key that must have signed what a reader shall believe: the one brought along, which
+        the plan then names or the report is signed with, or else the one that the plan names.
+        """
+        return self.report_by if self.trusted and self.signer is None else self.signer
 
 
 def check_signatures(
     run: Path,
+    names: Sequence[str],
     events: Sequence[Event],
-    plan: Mapping[str, Any],
+    plan: Plan,
     *,
     finished: bool,
     trusted: PublicKey | None,
 ) -> Signed:
-    """Check everything under signatures/, and that nothing is missing there that the sealed plan
-    promises.
+    """Check everything under signatures/ among these files, and that nothing is missing there that
+    the sealed plan promises.
 
     Raises VerificationFailed, naming the file.
     """
-    signer = plan.get("signer")
-    if signer is not None and not isinstance(signer, str):
-        raise VerificationFailed("plan.json: not a plan: expected signer to be a key id")
-    files = _files(run)
+    signer = plan.signer
+    files = _files(run, names)
     keys = _keys(files)
     if trusted is not None:
         if signer is not None and trusted.key_id != signer:
@@ -97,51 +106,33 @@ def check_signatures(
     # A file that nothing checks would look as if it had been checked with the others.
     if unknown:
         raise VerificationFailed(f"{FOLDER}/{unknown[0]}: belongs to no signature of this run")
-    through = max(heads, default=0) if signer or heads else None
-    beside: tuple[str, ...] = ()
-    if report_by:
-        beside = tuple(name for name in _report_names(run) if name not in subjects)
     return Signed(
         signer=signer,
         trusted=trusted is not None,
         heads=len(heads),
-        through=through,
+        through=max(heads, default=0) if signer or heads else None,
         report_by=report_by,
-        report_files=len(subjects),
+        report_files=tuple(subjects),
         report_at=report_at,
-        beside=beside,
+        keys=keys,
     )
 
 
-def read_keys(run: Path) -> dict[str, PublicKey]:
-    """The public keys that lie beside the signatures, by key id."""
-    return _keys(_files(run))
-
-
-def _files(run: Path) -> dict[str, bytes]:
-    """Every file under signatures/, read; only plain files of sane size may be there."""
-    folder = run / FOLDER
-    if folder.is_symlink():
-        raise VerificationFailed(
-            f"{FOLDER}: is a symbolic link; a run folder holds only plain files"
-        )
+def _files(run: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Every file under signatures/, read, by its name there; only files of sane size may be
+    there.
+    """
     found: dict[str, bytes] = {}
     total = 0
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        name = f"{FOLDER}/{path.name}"
-        if path.name.startswith(TEMPORARY):
+    for name in names:
+        if not name.startswith(f"{FOLDER}/") or is_temporary(name):
             continue
-        info = path.lstat()
-        if not stat.S_ISREG(info.st_mode):
-            raise VerificationFailed(f"{name}: is not a plain file")
-        if info.st_size > LARGEST:
-            raise VerificationFailed(f"{name}: {info.st_size:,} bytes; no signature is that large")
-        total += info.st_size
+        found[name.removeprefix(f"{FOLDER}/")] = data = read(run, name, LARGEST)
+        total += len(data)
         if total > LARGEST_TOTAL:
             raise VerificationFailed(
                 f"{name}: with those before it more than {LARGEST_TOTAL:,} bytes of signatures"
             )
-        found[path.name] = path.read_bytes()
     return found
 
 
@@ -246,38 +237,25 @@ def _check_report(
         return None, {}, None
     name = f"{FOLDER}/{REPORT_FILE}"
     key = _key(keys, key_id_of(files[REPORT_FILE], name), REPORT_FILE)
-    subjects = subjects_of(verified(files[REPORT_FILE], name, key), REPORT, name)
+    statement = verified(files[REPORT_FILE], name, key)
+    subjects = subjects_of(statement, REPORT, name)
     seq, head = head_in(subjects, name)
     if seq >= len(events) or events[seq].hash != head:
         raise VerificationFailed(
             f"{name}: the report was signed for a record whose head is {head}, not for this one"
         )
+    if f"{HEAD_PREFIX}{seq}" not in subjects or statement != restated(REPORT, subjects, events):
+        raise VerificationFailed(f"{name}: signs something else beside a report of this run")
     return key.key_id, {n: d for n, d in subjects.items() if not n.startswith(HEAD_PREFIX)}, seq
 
 
 def _check_report_files(run: Path, subjects: Mapping[str, str]) -> None:
     for name, expected in subjects.items():
-        if not stays_inside(name) or not name.startswith("report/"):
+        if not name.startswith(REPORT_FOLDER) or wrong_name(name) is not None:
             raise VerificationFailed(
                 f"{FOLDER}/{REPORT_FILE}: signs {name!r}, which is not under report/"
             )
-        path = run
-        for part in Path(name).parts:
-            path = path / part
-            if path.is_symlink():
-                raise VerificationFailed(
-                    f"{name}: {part} is a symbolic link; a run folder holds only plain files"
-                )
-        if not path.is_file():
-            raise VerificationFailed(f"{name}: missing; the report's signature names it")
-        if (got := sha256_of(path)) != expected:
-            raise VerificationFailed(
-                f"{name}: changed after it was signed: expected sha256 {expected}, got {got}"
-            )
-
-
-def _report_names(run: Path) -> list[str]:
-    return sorted(p.relative_to(run).as_posix() for p in (run / "report").rglob("*") if p.is_file())
+        check_digest(run, name, expected, by="it was signed")
 
 
 def _key(keys: Mapping[str, PublicKey], key_id: str, name: str) -> PublicKey:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 
+from restaudit.errors import BadInput
+
 
 class Stage(Enum):
     """One stage; its value is its title. Where a check stops, the stage that was told last failed.
@@ -41,8 +43,12 @@ def within(stage: Stage, tell: Tell | None) -> Iterator[None]:
     """The lines of one stage.
 
     A block and not a call, so that a check outside of every stage can be seen in the source, and a
-    test finds it.
+    test finds it. Raises BadInput for what this machine will not read: that says nothing about the
+    record.
     """
     if tell is not None:
         tell(stage)
-    yield
+    try:
+        yield
+    except OSError as e:
+        raise BadInput(f"{e.filename or stage.title}: cannot be read ({e.strerror or e})") from None
