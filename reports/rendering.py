@@ -21,6 +21,8 @@ from reports.document.render import FORMATS, Format, render
 from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
+from restaudit.files import plain
+from restaudit.files.strict import NotStrict, parse_json
 
 FOLDER, STEM, MANIFEST = "report", "report", "manifest.json"
 SCHEMA = 1
@@ -47,32 +49,37 @@ def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> 
 
     document = run_report(run)
     folder = out or run.path / FOLDER
-    written = write(document, forms, folder, STEM)
     head = run.events[-1].hash if run.events else ""
-    _note(folder, {path.name: path.read_bytes() for path in written}, head, forms)
-    return written
+    # Read before anything is written: what cannot be read must not leave a report without it.
+    before = _manifest(folder, run.path)
+    written = write(document, forms, folder, STEM, run.path)
+    files = {path.name: data for path, data in written.items()}
+    _put(folder / MANIFEST, _noted(before, files, head, forms), run.path)
+    return list(written)
 
 
-def write(document: Document, forms: Sequence[Format], folder: Path, stem: str) -> list[Path]:
-    """Render a document as STEM.html and so on into a folder.
+def write(
+    document: Document, forms: Sequence[Format], folder: Path, stem: str, run: Path | None = None
+) -> dict[Path, bytes]:
+    """Render a document as STEM.html and so on into a folder, perhaps of this run.
 
     Raises BadInput where that cannot be written.
     """
-    written = []
+    written = {}
     for form in forms:
-        data = render(document, form)
         path = folder / f"{stem}.{form}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".tmp-{path.name}")
-            unfinished.write_bytes(data)
-            unfinished.replace(path)
-        except OSError as e:
-            raise BadInput(
-                f"{path}: cannot be written ({e.strerror}); choose another place with --out"
-            ) from None
-        written.append(path)
+        written[path] = _put(path, render(document, form), run)
     return written
+
+
+def _put(path: Path, data: bytes, run: Path | None) -> bytes:
+    try:
+        plain.write_out(path, data, run=run)
+    except OSError as e:
+        raise BadInput(
+            f"{path}: cannot be written ({e.strerror}); choose another place with --out"
+        ) from None
+    return data
 
 
 def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
@@ -84,7 +91,7 @@ def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
     """
     from reports.run_report.build import run_report
 
-    made_with = _manifest(run / FOLDER).get("renderer", {})
+    made_with = _manifest(run / FOLDER, run).get("renderer", {})
     forms = {f"{STEM}.{form}": form for form in FORMATS}
     digests: dict[str, str] = {}
     document: Document | None = None
@@ -98,9 +105,10 @@ def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
     return digests
 
 
-def _note(folder: Path, files: Mapping[str, bytes], head: str, forms: Sequence[Format]) -> None:
-    """Add what was rendered to the manifest; files of an older head or other versions leave it."""
-    old = _manifest(folder)
+def _noted(
+    old: Mapping[str, Any], files: Mapping[str, bytes], head: str, forms: Sequence[Format]
+) -> bytes:
+    """The manifest with what was rendered; files of an older head or other versions leave it."""
     versions, entries = _versions(forms), {}
     if old.get("head") == head:
         before = old.get("renderer", {})
@@ -111,17 +119,17 @@ def _note(folder: Path, files: Mapping[str, bytes], head: str, forms: Sequence[F
     for name, data in files.items():
         entries[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     manifest = {"schema": SCHEMA, "head": head, "files": entries, "renderer": versions}
-    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path, run: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if not path.is_file():
+    root, name = plain.rooted(path, run)
+    if not plain.is_file(root, name):
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+        manifest = parse_json(plain.read(root, name))
+    except NotStrict as e:
         raise BadInput(
             f"{path}: not readable JSON ({e}); delete it and render the report again"
         ) from None

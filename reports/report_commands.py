@@ -66,7 +66,7 @@ def compare_runs(runs: list[Path], form: str, out: Path) -> list[Path]:
     from reports.run_report.comparison import comparison
     from restaudit.evidence.record import Run
 
-    return write(comparison([Run(r) for r in runs]), formats(form), out, "comparison")
+    return list(write(comparison([Run(r) for r in runs]), formats(form), out, "comparison"))
 
 
 def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
@@ -76,4 +76,4 @@ def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
     from reports.study.build import study_document
 
     # study.json is the study's plan, so that the document has another name.
-    return write(study_document(folder), formats(form), out, "comparison")
+    return list(write(study_document(folder), formats(form), out, "comparison", folder))

@@ -24,15 +24,16 @@ LIMIT = 0.05
 Scenario = Mapping[str, Any]
 
 
-def calibration_chart(calibration: Mapping[str, Any], out: Path) -> None:
+def calibration_chart(calibration: Mapping[str, Any], out: Path, run: Path | None = None) -> None:
     """Write the chart of a calibration's figures as SVG or PNG; the same figures always give the
-    same bytes.
+    same bytes. `run` is the run folder that `out` may lie in.
     """
     write(
         out,
         lambda: _draw(calibration),
         title=f"How good the alarms are: {calibration['name']}",
         text=" ".join(sentences(calibration)),
+        run=run,
     )
 
 

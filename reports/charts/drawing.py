@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,9 +51,11 @@ def blank(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> None:
+def write(
+    out: Path, draw: Callable[[], Figure], *, title: str, text: str, run: Path | None = None
+) -> None:
     """Write a figure as SVG, or as PNG where `out` ends in .png; `text` describes it to who cannot
-    see it.
+    see it. `run` is the run folder that `out` may lie in.
 
     Raises BadInput for another file type or a place that cannot be written.
     """
@@ -63,11 +66,7 @@ def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> No
         )
     data = drawn(draw, kind, title=title, text=text)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A reader never sees half a picture.
-        unfinished = out.with_name(f".tmp-{out.name}")
-        unfinished.write_bytes(data)
-        unfinished.replace(out)
+        plain.write_out(out, data, run=run)
     except OSError as e:
         raise BadInput(
             f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out"

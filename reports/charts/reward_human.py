@@ -63,7 +63,7 @@ def reward_human_chart(run: Run, out: Path) -> None:
     """
     title = _short(f"Reward against human score: {run.name}", 200)
     text = _short(series.describe(series.reward_human_series(run), series.decisions(run)), 2000)
-    write(out, lambda: _draw(run), title=title, text=text)
+    write(out, lambda: _draw(run), title=title, text=text, run=run.path)
 
 
 def _draw(run: Run) -> Figure:

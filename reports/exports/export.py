@@ -6,15 +6,13 @@ A new one is a file under `formats/` that defines `EXPORT`; nothing else names i
 
 from __future__ import annotations
 
-import json
 import pkgutil
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reports.exports import formats
 from reports.exports.encoding import json_bytes
@@ -22,12 +20,14 @@ from reports.exports.facts import RunFacts
 from reports.record.files import Records
 from restaudit import __version__
 from restaudit.errors import BadInput
-from restaudit.evidence.ledger import digest_file
-from restaudit.evidence.record import Run
+from restaudit.evidence.ledger import digest_in
+from restaudit.evidence.record import LARGEST_BESIDE, Run
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 
-# A file's bytes, or a function that writes it to the path it is given (for files too large for
+# A file's bytes, or a function that writes them into the file it is given (for those too large for
 # memory).
-Content = bytes | Callable[[Path], None]
+Content = bytes | Callable[[IO[bytes]], None]
 ALL = "all"
 
 
@@ -80,8 +80,6 @@ def chosen(names: str) -> Sequence[Export]:
 
 MANIFEST = "manifest.json"
 SCHEMA = "restaudit.exports/1"
-# Where files are made before they are put into place.
-STAGE = ".tmp-exports"
 
 
 def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
@@ -91,32 +89,32 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     no finished step, the record cannot be read or the folder cannot be written.
     """
     facts = RunFacts(Records(Run(run)))
-    # On the file system of the folder, so that a file is put into place by one rename.
-    stage = out / STAGE
-    files: dict[str, dict[str, Any]] = {}
+    root, manifest = plain.rooted(out / MANIFEST, run)
+    below = manifest.removesuffix(MANIFEST)
     try:
-        for export in wanted:
-            for name, content in sorted(export.build(facts).items()):
-                digest = digest_file(_write(stage / name, content))
-                files[name] = {
-                    "sha256": digest.sha256,
-                    "bytes": digest.bytes,
-                    "format": export.name,
-                    "spec": export.spec,
-                }
-        # Only now that every one of them could be made: a failure leaves the folder as it was.
-        for name in files:
-            _place(stage / name, out / name)
-        body = {
-            "schema": SCHEMA,
-            "restaudit": __version__,
-            "run_id": facts.run_id,
-            "state": facts.state,
-            "ledger_head": facts.head,
-            "files": {**_earlier(out, facts), **files},
-        }
-        # Last, so that it never names a file that is not there yet.
-        _place(_write(stage / MANIFEST, json_bytes(body)), out / MANIFEST)
+        if below:
+            plain.make_folder(root, below)
+        out.mkdir(parents=True, exist_ok=True)
+        # On the file system of the folder, so that a file is put into place by one rename.
+        with plain.stage(out) as stage:
+            files = _made(facts, wanted, stage)
+            body = {
+                "schema": SCHEMA,
+                "restaudit": __version__,
+                "run_id": facts.run_id,
+                "state": facts.state,
+                "ledger_head": facts.head,
+                "files": {**_earlier(root, below, facts), **files},
+            }
+            plain.write(stage, MANIFEST, json_bytes(body))
+            # The manifest last, so that it never names a file that is not there yet.
+            names = (*files, MANIFEST)
+            # Only now that every one of them could be made, and nothing is in the way of any: a
+            # failure leaves the folder as it was.
+            for name in names:
+                plain.is_file(root, f"{below}{name}")
+            for name in names:
+                plain.place(stage / name, root, f"{below}{name}")
     except OSError as e:
         raise BadInput(
             f"{out}: cannot be written ({e.strerror}); choose another place with --out"
@@ -127,37 +125,41 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
             f"`restaudit verify {run}` says whether a file was changed"
         ) from e
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-    return [out / name for name in (*files, MANIFEST)]
+    return [out / name for name in names]
 
 
-def _write(path: Path, content: Content) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-    return path
+def _made(facts: RunFacts, wanted: Sequence[Export], stage: Path) -> dict[str, dict[str, Any]]:
+    """Make every file in the stage; what the manifest says of each."""
+    files: dict[str, dict[str, Any]] = {}
+    for export in wanted:
+        for name, content in sorted(export.build(facts).items()):
+            with plain.created(stage, name) as f:
+                if isinstance(content, bytes):
+                    f.write(content)
+                else:
+                    content(f)
+            digest = digest_in(stage, name)
+            files[name] = {
+                "sha256": digest.sha256,
+                "bytes": digest.bytes,
+                "format": export.name,
+                "spec": export.spec,
+            }
+    return files
 
 
-def _place(made: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.replace(path)
-
-
-def _earlier(out: Path, facts: RunFacts) -> dict[str, dict[str, Any]]:
+def _earlier(root: Path, below: str, facts: RunFacts) -> dict[str, dict[str, Any]]:
     """Files of an earlier export of the same record that are still there as they were written."""
     try:
-        before = json.loads((out / MANIFEST).read_bytes())
+        before = parse_json(plain.read(root, f"{below}{MANIFEST}"))
         wrote = (before["schema"], before["ledger_head"], before["restaudit"])
         if wrote != (SCHEMA, facts.head, __version__):
             return {}
         kept = {}
         for name, entry in before["files"].items():
-            # Anybody can write a manifest: a name in it must not lead out of the folder.
-            inside = (out / name).resolve().is_relative_to(out.resolve())
-            if inside and digest_file(out / name).sha256 == entry["sha256"]:
+            # Anybody can write a manifest, but no name in it leads out of the folder.
+            digest = digest_in(root, f"{below}{name}", LARGEST_BESIDE)
+            if digest.sha256 == entry["sha256"]:
                 kept[name] = entry
         return kept
     # Whatever lies there under this name: a manifest that cannot be read is one of no files.

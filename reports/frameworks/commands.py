@@ -4,12 +4,14 @@ clause-by-clause documents.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
 
 FOLDER = Path("report") / "compliance"
 ALL = "all"
@@ -38,7 +40,7 @@ def declare(
     subject = run_subject(records)
     if file is None:
         # A filled form took somebody hours, and one command would overwrite it.
-        if out is not None and out.exists():
+        if out is not None and os.path.lexists(out):
             raise BadInput(
                 f"{out}: is there already, perhaps with answers; name another file with --out"
             )
@@ -46,7 +48,7 @@ def declare(
         if out is None:
             typer.echo(form, nl=False)
             return
-        _write(out, form.encode("utf-8"))
+        _write(out, form.encode("utf-8"), run)
         typer.echo(f"form: {out}; when it is filled: restaudit declare {run} --from {out}")
         return
     if out is not None:
@@ -134,17 +136,13 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
         coverage = next(line for line in document.banner if line.startswith(COVERAGE))
         for form in forms:
             path = folder if one_file else folder / f"{name}.{form}"
-            _write(path, render(document, form))
+            _write(path, render(document, form), run)
             written.append((path, coverage))
     return written
 
 
-def _write(path: Path, data: bytes) -> None:
-    # A run folder from elsewhere may hold a link there, and writing would follow it out of it.
-    if path.is_symlink():
-        raise BadInput(f"{path}: a symbolic link; give the path of a file")
+def _write(path: Path, data: bytes, run: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        plain.write_out(path, data, run=run)
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None

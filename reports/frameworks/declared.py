@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import difflib
 import hashlib
-import stat
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,9 @@ from reports.frameworks.forms import (
 from reports.frameworks.schema import Question, feeds
 from reports.record.files import Records, Source
 from restaudit.errors import BadInput
+from restaudit.files.strict import NotStrict, parse_yaml
+from restaudit.files import given, plain
+from restaudit.files.strict import NotStrict, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ def stored(subject: FormSubject, *, others: Collection[str] = ()) -> Declaration
     A run may fit its reward again: what is bound to one of `others`, its other rewards, is not
     about this one, and is left out. Raises BadInput where the file is not valid.
     """
-    _refuse_links(subject)
-    if not subject.path.exists():
+    if not plain.is_file(subject.folder, subject.file):
         return None
-    found = read(subject.path, subject.form)
+    data = plain.read(subject.folder, subject.file, subject.form.most_bytes)
+    found = _checked(subject.path, data, subject.form)
     if any(value in others for value in found.bound.values()):
         return None
     _refuse_another(subject.path, subject, found.bound)
@@ -131,19 +133,19 @@ def run_declarations(records: Records) -> Declarations | None:
     return stored(run_subject(records))
 
 
-def keep(subject: FormSubject, given: Path) -> Declarations:
+def keep(subject: FormSubject, filled: Path) -> Declarations:
     """Check a filled form, and keep it in the place of what was declared before.
 
     Raises BadInput where it is not valid, or about something else.
     """
-    found = read(given, subject.form, subject)
+    found = read(filled, subject.form, subject)
     found = replace(found, bound=dict(subject.bound), file=subject.file)
-    _refuse_links(subject)
-    return replace(found, sha256=store(found, subject.form, subject.path))
+    return replace(found, sha256=store(found, subject))
 
 
-def store(declared: Declarations, form: Form, path: Path) -> str:
+def store(declared: Declarations, subject: FormSubject) -> str:
     """Write checked declarations and return their SHA-256; the same ones give the same bytes."""
+    form = subject.form
     values = {
         "schema": form.schema,
         **declared.bound,
@@ -155,36 +157,30 @@ def store(declared: Declarations, form: Form, path: Path) -> str:
     }
     data = as_yaml({key: values[key] for key in form.keys if key in values}).encode("utf-8")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        plain.write(subject.folder, subject.file, data)
     except OSError as e:
-        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+        raise BadInput(f"{subject.path}: cannot be written: {e.strerror}") from None
     return hashlib.sha256(data).hexdigest()
-
-
-def _refuse_links(subject: FormSubject) -> None:
-    """A link in the folder could have its answers read from, or written to, anywhere else."""
-    path = subject.folder
-    for part in Path(subject.file).parts:
-        path = path / part
-        if path.is_symlink():
-            raise BadInput(
-                f"{path}: a symbolic link; declarations are kept in the {subject.form.thing} "
-                "folder itself"
-            )
 
 
 # --- the one reader
 
 
 def read(path: Path, form: Form, subject: FormSubject | None = None) -> Declarations:
-    """Read and check a filled form or a kept file, and give it the SHA-256 of the file.
+    """Read and check a filled form, and give it the SHA-256 of the file.
 
     Raises BadInput, naming the key, for anything that is not valid: an unknown key or one given
     twice, an answer without name or date, one without a letter or digit, a date that is none, and,
     where a `subject` is given, a form about another one.
     """
-    raw, sha256 = _mapping(path, form)
+    return _checked(path, _given_bytes(path, form.most_bytes), form, subject)
+
+
+def _checked(
+    path: Path, data: bytes, form: Form, subject: FormSubject | None = None
+) -> Declarations:
+    """What `read` says, of the bytes of a filled form or a kept file."""
+    raw = _mapping(path, data, form)
     _known(path, "", raw, form.keys)
     if raw.get("schema") != form.schema:
         raise BadInput(
@@ -212,42 +208,31 @@ def read(path: Path, form: Form, subject: FormSubject | None = None) -> Declarat
             f"{path}: signature_file: {signature!r}; expected the name of a file beside the "
             "declarations"
         )
+    sha256 = hashlib.sha256(data).hexdigest()
     return Declarations(by, day, bound, answers, role, signature, sha256=sha256)
 
 
-def _mapping(path: Path, form: Form) -> tuple[dict[str, Any], str]:
-    data = _plain_bytes(path, f"{path}", form.most_bytes)
+def _mapping(path: Path, data: bytes, form: Form) -> dict[str, Any]:
+    # References (*name) let a small file grow to gigabytes in memory.
     try:
-        raw = yaml.load(data.decode("utf-8"), Loader=_OnceLoader)
-    except UnicodeDecodeError as e:
-        raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
-    # A deeply nested file exhausts the parser's recursion; a date such as 2026-99-99 is no date.
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        mark = getattr(e, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(
-            f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}"
-        ) from None
+        raw = parse_yaml(data, aliases=False)
+    except NotStrict as e:
+        raise BadInput(f"{path}: {e}") from None
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: expected a mapping with the keys {', '.join(form.keys)}")
-    return raw, hashlib.sha256(data).hexdigest()
+    return raw
 
 
-def _plain_bytes(path: Path, called: str, most: int) -> bytes:
-    """The bytes of a plain file: a pipe or a device would be read without end."""
-    try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            raise BadInput(f"{called}: not a plain file")
-        if info.st_size > most:
-            raise BadInput(f"{called}: {info.st_size} bytes; expected at most {most}")
-        return path.read_bytes()
-    except OSError as e:
-        raise BadInput(f"{called}: cannot be read: {e.strerror}") from None
+def _given_bytes(path: Path, most: int) -> bytes:
+    with given.opened(path) as f:
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise BadInput(f"{path}: larger than {most:,} bytes; expected at most that many")
+    return data
 
 
-def _known(path: Path, where: str, given: Iterable[Any], valid: Collection[str]) -> None:
-    for key in given:
+def _known(path: Path, where: str, keys: Iterable[Any], valid: Collection[str]) -> None:
+    for key in keys:
         if key not in valid:
             near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.4)
             hint = f" (did you mean '{near[0]}'?)" if near else ""
@@ -417,7 +402,10 @@ def _changes(path: Path, where: str, value: Any) -> list[dict[str, str]] | None:
 
 def _instructions(path: Path, file: Path) -> dict[str, str]:
     called = f"{path}: instructions_file: {file}"
-    data = _plain_bytes(file, called, MOST_BYTES)
+    try:
+        data = _given_bytes(file, MOST_BYTES)
+    except BadInput as e:
+        raise BadInput(f"{path}: instructions_file: {e}") from None
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -446,39 +434,12 @@ def _recorded_text(path: Path, where: str, value: Mapping[str, Any]) -> dict[str
 # --- YAML
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """The safe loader, without two things that it allows.
-
-    Of two answers under one key the later would silently win. References (*name) let a small file
-    grow to gigabytes in memory.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(
-                problem="a reference (*name) is not allowed", problem_mark=event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = str(self.construct_object(key_node, deep=True))
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key} is given twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def as_yaml(value: Any) -> str:
     """YAML in the order given, letters as they are; with escapes where plain letters would not read
     back the same.
     """
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
     # PyYAML writes U+0085 as it is, and reads it as a line break.
-    if yaml.safe_load(text) == value:
+    if parse_yaml(text) == value:
         return text
     return yaml.safe_dump(value, sort_keys=False, width=100)

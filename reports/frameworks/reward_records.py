@@ -5,11 +5,11 @@ declarations, and the run it belongs to.
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from probes.base import Measurement
@@ -18,11 +18,13 @@ from reports.frameworks.forms import REWARD_FORM, FormSubject
 from reports.record.files import Source
 from restaudit.errors import BadInput
 from restaudit.evidence import ledger
-from restaudit.evidence.ledger import digest_file
-from restaudit.evidence.record import Run
+from restaudit.evidence.ledger import digest_in
+from restaudit.evidence.record import PLAN, REWARD, Run, is_run
+from restaudit.files import plain
+from restaudit.files.strict import NotStrict, parse_json
 from restaudit.reward.dossier import COMPUTE, FILE, STRESS, VALIDATION, beside, read_any
 
-PLAN = "plan.json"
+OF_A_REWARD = re.compile(rf"{REWARD}/(g\d\d/)?{re.escape(FILE)}")
 DECLARED, DECLARED_IN_RUN = "declarations.yaml", "reward_declarations.yaml"
 
 
@@ -97,7 +99,7 @@ class RewardRecords:
 
 def reward_subject(folder: Path, digest: str) -> FormSubject:
     """The reward with this digest as what declarations are about, and where they are kept."""
-    name = DECLARED_IN_RUN if (folder / PLAN).is_file() else DECLARED
+    name = DECLARED_IN_RUN if is_run(folder) else DECLARED
     file = _relative(beside(folder) / name, folder)
     return FormSubject(REWARD_FORM, {"reward_digest": digest}, folder, file)
 
@@ -113,20 +115,20 @@ def gather(folder: Path, where: Path) -> RewardRecords:
     files: dict[str, str] = {}
     others = _other_digests(folder, where)
     facts = read_any(where)
-    for name in (FILE, COMPUTE):
-        if (where / name).is_file():
-            files[_relative(where / name, folder)] = digest_file(where / name).sha256
+    for name in (_relative(where / FILE, folder), _relative(where / COMPUTE, folder)):
+        if plain.is_file(folder, name):
+            files[name] = digest_in(folder, name).sha256
     digest = str(facts.get("digest", ""))
     stress = _stress(folder, digest, others, files)
     validations = _validations(folder, digest, others, files)
     declared = stored(reward_subject(folder, digest), others=others)
     if declared is not None:
         files[declared.file] = declared.sha256
-    run = Run(folder) if (folder / PLAN).is_file() else None
+    run = Run(folder) if is_run(folder) else None
     if run is not None:
         for name in _run_files(run):
-            if (folder / name).is_file():
-                files[name] = digest_file(folder / name).sha256
+            if plain.is_file(folder, name):
+                files[name] = digest_in(folder, name, plain.LARGEST).sha256
     return RewardRecords(folder, facts, stress, validations, declared, run, files)
 
 
@@ -134,8 +136,8 @@ def _stress(
     folder: Path, digest: str, others: frozenset[str], files: dict[str, str]
 ) -> dict[str, Any] | None:
     """The stress report; None where there is none about this reward."""
-    path = beside(folder) / STRESS
-    found = _report(path, "findings", f"restaudit reward stress {folder}")
+    name = _relative(beside(folder) / STRESS, folder)
+    found = _report(folder, name, "findings", f"restaudit reward stress {folder}")
     if found is None:
         return None
     report, sha256 = found
@@ -144,8 +146,8 @@ def _stress(
     if about in others:
         return None
     if about != digest:
-        raise BadInput(f"{path}: about another reward than this one; stress this one")
-    files[_relative(path, folder)] = sha256
+        raise BadInput(f"{folder / name}: about another reward than this one; stress this one")
+    files[name] = sha256
     return report
 
 
@@ -154,8 +156,11 @@ def _validations(
 ) -> dict[str, Mapping[str, Any]]:
     """The validation reports about this reward, by the name of their file."""
     validations: dict[str, Mapping[str, Any]] = {}
-    for path in sorted((beside(folder) / VALIDATION).glob("*.json")):
-        found = _report(path, "measurements", f"restaudit reward validate {folder}")
+    place = _relative(beside(folder) / VALIDATION, folder)
+    for name in plain.names(folder, place):
+        if PurePosixPath(name).parent.as_posix() != place or not name.endswith(".json"):
+            continue
+        found = _report(folder, name, "measurements", f"restaudit reward validate {folder}")
         if found is None:
             continue
         report, sha256 = found
@@ -164,10 +169,11 @@ def _validations(
             continue
         if about != digest:
             raise BadInput(
-                f"{path}: about another reward than this one; remove it, or validate this one"
+                f"{folder / name}: about another reward than this one; remove it, or validate "
+                "this one"
             )
-        files[_relative(path, folder)] = sha256
-        validations[_relative(path, folder)] = report
+        files[name] = sha256
+        validations[name] = report
     return validations
 
 
@@ -181,26 +187,27 @@ def _run_files(run: Run) -> list[str]:
 
 def _other_digests(folder: Path, where: Path) -> frozenset[str]:
     """Digests of a run's other rewards: the first one and those fitted again later."""
-    if not (folder / PLAN).is_file():
+    if not is_run(folder):
         return frozenset()
-    root = folder / "reward_model"
-    places = [root, *sorted(root.glob("g[0-9][0-9]"))]
-    others = [p for p in places if p != where and (p / FILE).is_file()]
-    return frozenset(str(read_any(p).get("digest", "")) for p in others)
+    dossiers = [
+        folder / name for name in plain.names(folder, REWARD) if OF_A_REWARD.fullmatch(name)
+    ]
+    others = [dossier.parent for dossier in dossiers if dossier.parent != where]
+    return frozenset(str(read_any(place).get("digest", "")) for place in others)
 
 
-def _report(path: Path, needed: str, anew: str) -> tuple[dict[str, Any], str] | None:
+def _report(folder: Path, name: str, needed: str, anew: str) -> tuple[dict[str, Any], str] | None:
     """A report and the SHA-256 of its file; None where there is none."""
-    if not path.is_file():
+    if not plain.is_file(folder, name):
         return None
     # Read once: what is cited by its digest are the very bytes that were read.
     try:
-        data = path.read_bytes()
-        found = json.loads(data)
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{path}: cannot be read ({e}); make it anew with {anew}") from None
+        data = plain.read(folder, name)
+        found = parse_json(data)
+    except (OSError, NotStrict) as e:
+        raise BadInput(f"{folder / name}: cannot be read ({e}); make it anew with {anew}") from None
     if not isinstance(found, dict) or needed not in found:
-        raise BadInput(f"{path}: no '{needed}' in it; make it anew with {anew}")
+        raise BadInput(f"{folder / name}: no '{needed}' in it; make it anew with {anew}")
     return found, hashlib.sha256(data).hexdigest()
 
 

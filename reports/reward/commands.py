@@ -4,6 +4,7 @@ its document.
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from reports.reward.answers import RewardAnswers
@@ -56,11 +58,11 @@ def declare(
     # Opening it first refuses a folder that holds no reward, before anything is asked about it.
     _, where = opened(folder)
     if given is None:
-        if out is not None and out.exists():
+        if out is not None and os.path.lexists(out):
             raise BadInput(
                 f"{out}: is there already, perhaps with answers; name another file with --out"
             )
-        _written(to_fill(folder, where).encode("utf-8"), out, "template")
+        _written(to_fill(folder, where).encode("utf-8"), out, "template", folder)
         return
     if out is not None:
         raise BadInput(
@@ -100,7 +102,7 @@ def dossier(
     """
     if out is None and output in FILES_ONLY:
         raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
-    _written(rendered(answers(folder, refit or ""), output), out, "dossier")
+    _written(rendered(answers(folder, refit or ""), output), out, "dossier", folder)
 
 
 def to_fill(folder: Path, where: Path) -> str:
@@ -150,13 +152,15 @@ def rendered(of: RewardAnswers, form: DossierFormat) -> bytes:
     return render(reward_document(of), formats(form.value)[0])
 
 
-def _written(data: bytes, out: Path | None, what: str) -> None:
-    """Write `data` to a file, or print it (UTF-8 text) where none is named."""
+def _written(data: bytes, out: Path | None, what: str, folder: Path) -> None:
+    """Write `data` to a file, perhaps in this folder, or print it (UTF-8 text) where none is
+    named.
+    """
     if out is None:
         typer.echo(data.decode("utf-8"), nl=False)
         return
     try:
-        out.write_bytes(data)
+        plain.write_out(out, data, run=folder)
     except OSError as e:
         raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
     typer.echo(f"{what}: {out}")

@@ -4,7 +4,6 @@ such pairs.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from probes.statistics.resample import Estimate
 from reports.document.model import Paragraph, Row, Table
 from reports.record import series
 from reports.record.files import Source
+from restaudit.evidence.ledger import digest_in
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import figure
 from restaudit.people.rating.pairs import pair_sets
@@ -82,5 +82,5 @@ def _rate(rate: Estimate) -> str:
 
 def _beside(label: str, key: Path) -> Source:
     # No ledger has this file: its digest is made now, so that a later change can be seen at all.
-    digest = hashlib.sha256(key.read_bytes()).hexdigest()
+    digest = digest_in(key.parent, key.name).sha256
     return Source(f"{label}: human/{key.name}", "beside the record", digest)

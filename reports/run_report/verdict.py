@@ -14,9 +14,10 @@ from reports.record.files import Source
 from reports.run_report.material import Material
 from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.evidence.ledger import FILE as LEDGER
-from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.ledger import digest_in
 from restaudit.evidence.record import BASE, Run
 from restaudit.evidence.shown import NOTHING, estimate, figure
+from restaudit.files import plain
 from restaudit.gates import Decision, GateResult
 from restaudit.loop.headline import alarms, learned, refitted
 
@@ -197,16 +198,16 @@ def _open_questions(last: Decision) -> list[str]:
 
 def _alarms(material: Material) -> Paragraph:
     """How often the gates are wrong, where somebody has measured it."""
-    path = material.run.path / CALIBRATION
+    run = material.run.path
     lines = alarms(material.run)
-    if not lines or not path.is_file():
+    if not lines or not plain.is_file(run, CALIBRATION):
         return Paragraph(
             "How often these alarms are false, and what they catch, was not measured: "
             "restaudit calibrate RUN.",
             "note",
         )
     # A calibration comes after the run, so that the ledger does not have it: its digest is made now.
-    source = (Source(CALIBRATION, "headline", digest_file(path).sha256),)
+    source = (Source(CALIBRATION, "headline", digest_in(run, CALIBRATION).sha256),)
     sentence = f"How good the alarms are: {' '.join(lines)}"
     return Paragraph(material.relative(sentence), sources=source)
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 import rfc8785
 
 from restaudit.errors import VerificationFailed
-from restaudit.files import plain
+from restaudit.files import given, plain
 from restaudit.files.strict import parse_json
 
 # What the first event has for the hash of the one before.
@@ -75,14 +76,19 @@ class Event:
 
 def digest_file(path: Path) -> FileDigest:
     """Hash a file of our own, or that the user named, in constant memory; links are followed."""
-    return digest_in(*plain.given(path))
+    with given.opened(path) as f:
+        return _digest_of(f)
 
 
-def digest_in(root: Path, name: str) -> FileDigest:
-    """Hash a plain file below `root` in constant memory. Raises what `plain.opened` raises."""
-    with plain.opened(root, name) as f:
-        sha = hashlib.file_digest(f, "sha256").hexdigest()
-        return FileDigest(sha, f.tell())
+def digest_in(root: Path, name: str, most: int | None = None) -> FileDigest:
+    """Hash a plain file below `root` in constant memory; raises what `plain.opened` raises."""
+    with plain.opened(root, name, most) as f:
+        return _digest_of(f)
+
+
+def _digest_of(f: BufferedReader) -> FileDigest:
+    sha = hashlib.file_digest(f, "sha256").hexdigest()
+    return FileDigest(sha, f.tell())
 
 
 def append(run: Path, event: Event) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -25,6 +25,10 @@ from restaudit.files.plain import NotPlain
 from restaudit.files.strict import NotStrict, parse_json
 from restaudit.gates import Decision
 
+# The models of a configuration take a fifth of a second to import.
+if TYPE_CHECKING:
+    from restaudit.config import Config
+
 # --- layout: folders, files and columns, written down once
 
 SCHEMA = 1
@@ -32,6 +36,8 @@ SCHEMA = 1
 PLAN, WRITER = "plan.json", "writer.json"
 # In bytes, of a table. A million samples of a Grow set take 0.3 GB.
 LARGEST_TABLE = 16 << 30
+# In bytes, of a file under report/ or signatures/. The exported tables of a large run take 1 GB.
+LARGEST_BESIDE = 4 << 30
 # Grow 0, Improve 0: the base policy stands in the record like an iteration, so that whatever reads
 # one reads the other.
 BASE = "g00/i00"
@@ -193,6 +199,21 @@ class Run:
     def name(self) -> str:
         """The configured name of the run."""
         return str(self.plan["config"]["name"])
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration that was sealed.
+
+        Raises BadInput, naming the key, where this version of restaudit does not know it so.
+        """
+        from restaudit.config import Config
+        from restaudit.config.reading import validated
+
+        try:
+            return validated(Config, self.plan["config"], f"{self.path}/{PLAN}: config")
+        except BadInput as e:
+            by = self.plan.get("restaudit", "another version")
+            raise BadInput(f"{e}; the plan was sealed by restaudit {printable(str(by))}") from None
 
     @property
     def run_id(self) -> str:

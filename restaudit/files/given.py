@@ -276,18 +276,19 @@ class _OfOneRow:
         return line
 
 
-def json_row(path: Path | str, where: str, text: str) -> Any:
-    """The value of a line or cell. Raises BadInput with its place as `strict.parse_row` does, and
-    where something follows it.
+def json_row(where: str, text: str, *, halves: bool = True) -> Any:
+    """The value of a line, or of a document that is held whole.
+
+    Raises BadInput, with its place, as `strict.parse_row` does, and where something follows it.
     """
     try:
-        value, end = parse_row(text)
+        value, end = parse_row(text, halves=halves)
         if text[end:].strip(" \t\r\n"):
             raise NotStrict(f"not valid JSON (more follows after character {end})")
     except NotStrict as e:
-        raise BadInput(f"{path}: {where}: {e}") from None
+        raise BadInput(f"{where}: {e}") from None
     except json.JSONDecodeError as e:
-        raise BadInput(f"{path}: {where}: not valid JSON ({e})") from None
+        raise BadInput(f"{where}: not valid JSON ({e})") from None
     return value
 
 

@@ -82,12 +82,6 @@ def opened(root: Path, name: str, most: int | None = None) -> BufferedReader:
     return os.fdopen(handle, "rb")
 
 
-def given(path: Path) -> tuple[Path, str]:
-    """Folder and name of a file that the user named: where it is a link, of what it leads to."""
-    real = path.resolve()
-    return real.parent, real.name
-
-
 def read(root: Path, name: str, most: int = LARGEST) -> bytes:
     """The bytes of one plain file below `root`.
 
@@ -265,9 +259,9 @@ def place(made: Path, root: Path, name: str) -> Path:
     return root / name
 
 
-def copy(root: Path, name: str, to: Path, as_name: str) -> None:
-    """Copy one plain file below `root` to a name below `to`; raises what `opened` and `write` do."""
-    with opened(root, name) as source, created(to, as_name) as target:
+def copy(source: IO[bytes], root: Path, name: str) -> None:
+    """Write what an opened file holds to a name below `root`, as `write` does."""
+    with created(root, name) as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 

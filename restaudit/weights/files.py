@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.evidence.record import printable, read_json
-from restaudit.files import plain
+from restaudit.evidence.record import printable
+from restaudit.files import given, plain
+from restaudit.files.strict import NotStrict, parse_json
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
     them. Raises BadInput where PEFT would not load it again.
     """
     if plain.is_file(recorded, ADAPTER_WEIGHTS):
-        plain.copy(recorded, ADAPTER_WEIGHTS, out, ADAPTER_WEIGHTS)
+        with plain.opened(recorded, ADAPTER_WEIGHTS) as weights:
+            plain.copy(weights, out, ADAPTER_WEIGHTS)
         config = _read_json(recorded / ADAPTER_CONFIG)
     else:
         policy.save(out)
@@ -117,7 +119,8 @@ def write_words(policy: Policy, out: Path, base: Path) -> None:
     # Copied where they are complete: what `save_pretrained` writes, older transformers may not read.
     if base / TOKENIZER in own:
         for path in sorted(own):
-            plain.copy(*plain.given(path), out, path.name)
+            with given.opened(path) as file:
+                plain.copy(file, out, path.name)
     else:
         policy.tokenizer.save_pretrained(out)
     words = _stripped(_read_json(out / TOKENIZER), (*OF_A_MACHINE, "auto_map"))
@@ -186,7 +189,10 @@ def _stripped(value: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(*plain.given(path))
+    try:
+        content: dict[str, Any] = parse_json(given.whole(path))
+    except NotStrict as e:
+        raise BadInput(f"{path}: {e}") from None
     return content
 
 

@@ -42,7 +42,10 @@ def test_no_kind_of_column_keeps_its_words(
     tmp_path: Path, values: list[Any], kind: pa.DataType, name: str
 ) -> None:
     path = written(tmp_path / "a.parquet", {name: pa.array(values, kind), "n": pa.array([1, 2])})
-    assert redact(path, tmp_path / "b.parquet") == f"columns replaced by salted SHA-256: {name}"
+    assert (
+        redact(path.parent, path.name, tmp_path / "b.parquet")
+        == f"columns replaced by salted SHA-256: {name}"
+    )
     again = pq.read_table(tmp_path / "b.parquet")
     first, second = again.column(name).to_pylist()
     assert len(bytes.fromhex(first)) == 32
@@ -54,7 +57,7 @@ def test_no_kind_of_column_keeps_its_words(
 
 def test_a_dictionary_of_words_is_no_label(tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", {"text": pa.array([SECRET, "x"]).dictionary_encode()})
-    assert redact(path, tmp_path / "b.parquet") is not None
+    assert redact(path.parent, path.name, tmp_path / "b.parquet") is not None
     assert b"Zanzibar" not in (tmp_path / "b.parquet").read_bytes()
 
 
@@ -68,13 +71,16 @@ def test_numbers_times_and_labels_stay_and_such_a_table_is_left_as_it_is(tmp_pat
         "none": pa.nulls(1),
     }
     path = written(tmp_path / "a.parquet", columns)
-    assert redact(path, tmp_path / "b.parquet") is None
+    assert redact(path.parent, path.name, tmp_path / "b.parquet") is None
     assert not (tmp_path / "b.parquet").exists()
 
 
 def test_a_label_that_holds_more_than_a_word_is_no_label(tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", {"group": pa.array([[SECRET]], pa.list_(pa.string()))})
-    assert redact(path, tmp_path / "b.parquet") == "columns replaced by salted SHA-256: group"
+    assert (
+        redact(path.parent, path.name, tmp_path / "b.parquet")
+        == "columns replaced by salted SHA-256: group"
+    )
 
 
 @given(texts=st.lists(st.none() | st.text(max_size=6), min_size=1, max_size=6))
@@ -83,7 +89,7 @@ def test_each_cell_can_be_opened_with_its_salt_and_looks_like_no_other(
 ) -> None:
     whole = [t if t is None else t.encode("utf-8", "ignore").decode() for t in texts]
     path = written(tmp_path / "a.parquet", {"text": pa.array(whole, pa.string())})
-    redact(path, tmp_path / "b.parquet")
+    redact(path.parent, path.name, tmp_path / "b.parquet")
     cells = pq.read_table(tmp_path / "b.parquet").column("text").to_pylist()
     for row, (text, cell) in enumerate(zip(whole, cells, strict=True)):
         salt = salt_of(path, "text", row)
@@ -95,7 +101,7 @@ def test_each_cell_can_be_opened_with_its_salt_and_looks_like_no_other(
 def test_rows_are_counted_over_the_whole_table_not_over_its_parts(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [f"t{k}" for k in range(5000)]}), path, row_group_size=700)
-    redact(path, tmp_path / "b.parquet")
+    redact(path.parent, path.name, tmp_path / "b.parquet")
     cell = pq.read_table(tmp_path / "b.parquet").column("text").to_pylist()[4999]
     assert cell == hashlib.sha256(salt_of(path, "text", 4999) + b"t4999").hexdigest()
 

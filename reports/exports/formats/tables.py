@@ -7,8 +7,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from reports.exports.encoding import csv_bytes
 from reports.exports.export import Content, Export
@@ -152,7 +151,7 @@ def decisions(facts: RunFacts) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_samples(facts: RunFacts, path: Path) -> None:
+def write_samples(facts: RunFacts, file: IO[bytes]) -> None:
     """Every row of the Grow set of every Improve step (columns: SAMPLES); never more than one step
     in memory.
     """
@@ -160,7 +159,7 @@ def write_samples(facts: RunFacts, path: Path) -> None:
     import pyarrow.parquet as pq
 
     # A Grow set may have a million rows, and every Improve step decides about each of them.
-    with pq.ParquetWriter(path, _schema(SAMPLES), compression="zstd") as out:
+    with pq.ParquetWriter(file, _schema(SAMPLES), compression="zstd") as out:
         for policy in facts.policies:
             if policy.data is not None:
                 rows = training_rows(facts.records, policy).assign(
@@ -196,7 +195,7 @@ def _float(value: float | None) -> float | None:
 
 def build(facts: RunFacts) -> Mapping[str, Content]:
     """The two small tables as CSV and Parquet, the samples as Parquet only."""
-    files: dict[str, Content] = {"samples.parquet": lambda path: write_samples(facts, path)}
+    files: dict[str, Content] = {"samples.parquet": lambda file: write_samples(facts, file)}
     for name, columns, rows in (
         ("measurements", MEASUREMENTS, list(measurements(facts))),
         ("decisions", DECISIONS, list(decisions(facts))),

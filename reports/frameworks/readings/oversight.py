@@ -5,7 +5,6 @@ follows from that.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 
 from reports.document.model import Row, Table
@@ -33,6 +32,8 @@ from restaudit.calibrate.render import FILE as CALIBRATION
 from restaudit.config import GatePolicy
 from restaudit.evidence.record import RATINGS
 from restaudit.evidence.shown import number
+from restaudit.files import plain
+from restaudit.files.strict import NotStrict, parse_json
 from restaudit.loop.headline import alarms
 
 UNTREATED = "MISSING: a person writes it"
@@ -241,22 +242,22 @@ def changelog(records: Records) -> Reading:
 
 def alarm_quality(records: Records) -> Reading:
     """How often the gates of this policy cry wolf, and how often they see planted harm."""
-    path = records.run.path / "report" / CALIBRATION
+    run, name = records.run.path, f"report/{CALIBRATION}"
     sentences = alarms(records.run)
-    if not sentences or not path.is_file():
+    if not sentences or not plain.is_file(run, name):
         return absent("nobody has run restaudit calibrate on this run")
     # Where the file cannot be read, `alarms` says so in a sentence of its own, which is no answer.
+    data = plain.read(run, name)
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        parse_json(data)
+    except NotStrict:
         return absent(
-            f"report/{CALIBRATION} is not a calibration that can be read; make it anew with "
-            "restaudit calibrate"
+            f"{name} is not a calibration that can be read; make it anew with restaudit calibrate"
         )
     # A calibration comes after the run, so that the ledger does not have it: its digest is made now.
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(data).hexdigest()
     sentence = f"{joined(sentences)} (a file beside the record: the ledger does not cover it)"
-    return Reading(sentence, (Source(f"report/{CALIBRATION}", "", sha256),))
+    return Reading(sentence, (Source(name, "", sha256),))
 
 
 def go_decisions(records: Records) -> Reading:

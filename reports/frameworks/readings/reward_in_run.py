@@ -4,7 +4,6 @@ far its outputs moved away.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from probes.base import Measurement
@@ -14,7 +13,7 @@ from reports.frameworks.readings.reward_model import ReadReward, chart_of, figur
 from reports.frameworks.reward_records import RewardRecords
 from reports.record.files import Source
 from restaudit.evidence import ledger
-from restaudit.evidence.record import BASE, REWARD
+from restaudit.evidence.record import BASE, REWARD, read_json
 from restaudit.evidence.shown import number
 from restaudit.loop.headline import refitted
 
@@ -86,7 +85,7 @@ def leakage(records: RewardRecords) -> Reading:
         return NO_RUN
     if REPORT not in records.files:
         return absent(f"{REPORT} is missing from the run folder")
-    report = json.loads((records.folder / REPORT).read_text(encoding="utf-8"))
+    report = read_json(records.folder, REPORT)
     overlap = report.get("reward_model") or {}
     if not overlap or "reason" in overlap:
         return absent(str(overlap.get("reason", "the run did not look")))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +27,15 @@ from restaudit.evidence.bundle.manifest import (
 )
 from restaudit.evidence.bundle.redact import MEASUREMENTS, has_no_texts, is_weights, redact
 from restaudit.evidence.ledger import Event, FileDigest
-from restaudit.evidence.record import Run
+from restaudit.evidence.record import LARGEST_BESIDE, Run
 from restaudit.evidence.seal.signer import Signer
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.seal.statements import REPORT_FILE, bundle_statement, run_id_of, sign
-from restaudit.evidence.verify.files import TEMPORARY, Progress
+from restaudit.evidence.verify.files import Progress
+from restaudit.files import plain
 
 CHUNK = 1 << 20
+KEY = "key.pem"
 LEVEL = 6
 # The earliest date that zip has, for every entry: a bundle's bytes tell no clock.
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -116,7 +117,7 @@ def pack(
     record = Run(run)
     if record.state == "running":
         raise BadInput(f"{run}: is being written; pack it when it has stopped")
-    if out.exists():
+    if os.path.lexists(out):
         raise BadInput(f"{out}: is there already; name another file with --out")
     if out.resolve().is_relative_to(run.resolve()):
         raise BadInput(
@@ -132,25 +133,23 @@ def pack(
         if signer is not None:
             digest = FileDigest(hashlib.sha256(data).hexdigest(), len(data))
             extra[bundle.SIGNATURE] = sign(bundle_statement(record.events, digest), signer.key)
-        half = out.with_name(f"{TEMPORARY}{out.name}")
         try:
-            _write(half, contents.places, manifest, extra, progress)
-            half.replace(out)
+            with plain.created(out.parent, out.name) as half:
+                _write(half, contents.places, manifest, extra, progress)
         except OSError as e:
             raise RestauditError(f"{out}: cannot be written: {e.strerror or e}") from None
-        finally:
-            half.unlink(missing_ok=True)
     has_report = any(name.startswith("report/") for name in manifest.files)
-    return Packed(out, out.stat().st_size, ledger.digest_file(out).sha256, manifest, has_report)
+    packed = ledger.digest_file(out)
+    return Packed(out, packed.bytes, packed.sha256, manifest, has_report)
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """Where every file of the bundle is read from, with its digest, and what happened to the
-    rest.
+    """Where every file of the bundle is read from (a folder, and the name below it), with its
+    digest, and what happened to the rest.
     """
 
-    places: Mapping[str, Path]
+    places: Mapping[str, tuple[Path, str]]
     digests: Mapping[str, FileDigest]
     redacted: Mapping[str, Redacted]
     left_out: Mapping[str, LeftOut]
@@ -159,7 +158,7 @@ class _Contents:
 def _contents(
     run: Path, events: Sequence[Event], wish: Wish, temporary: Path, signer: Signer | None
 ) -> _Contents:
-    places: dict[str, Path] = {}
+    places: dict[str, tuple[Path, str]] = {}
     digests: dict[str, FileDigest] = {}
     redacted: dict[str, Redacted] = {}
     left_out: dict[str, LeftOut] = {}
@@ -167,37 +166,35 @@ def _contents(
         if wish.weights and is_weights(name):
             left_out[name] = LeftOut(digest, WEIGHTS)
             continue
-        places[name], digests[name] = run / name, digest
+        places[name], digests[name] = (run, name), digest
         if not wish.texts or has_no_texts(name):
             continue
         if not name.endswith((".parquet", f"/{MEASUREMENTS}")):
             left_out[name] = LeftOut(digest, TEXTS)
             del places[name], digests[name]
             continue
-        instead = temporary / f"{len(places):06d}" / Path(name).name
-        instead.parent.mkdir()
-        if (how := redact(run / name, instead)) is not None:
-            places[name], digests[name] = instead, ledger.digest_file(instead)
+        instead = f"{len(places):06d}/{Path(name).name}"
+        if (how := redact(run, name, temporary / instead)) is not None:
+            places[name] = temporary, instead
+            digests[name] = ledger.digest_in(temporary, instead)
             redacted[name] = Redacted(digest, digests[name], how)
     # Half a line that a crash left is no event, and no reader of a bundle shall wonder about it.
-    lines = temporary / ledger.FILE
-    torn = len(ledger.torn(run))
-    shutil.copyfile(run / ledger.FILE, lines)
-    os.truncate(lines, lines.stat().st_size - torn)
-    places[ledger.FILE] = lines
+    lines = plain.read(run, ledger.FILE, ledger.LARGEST)
+    plain.write(temporary, ledger.FILE, lines.removesuffix(ledger.torn(run)))
+    places[ledger.FILE] = temporary, ledger.FILE
     with_report = not wish.texts or wish.report
     folders = (SIGNATURES, "report") if with_report else (SIGNATURES,)
-    places |= {name: run / name for name in _beside(run, folders)}
+    places |= {name: (run, name) for name in _beside(run, folders)}
     if not with_report:
         # The report's signature says nothing without it.
         places.pop(f"{SIGNATURES}/{REPORT_FILE}", None)
     if signer is not None:
         # So that a reader can check the manifest's signature, also where the run has none.
-        places[f"{SIGNATURES}/{signer.key_id}.pem"] = temporary / "key.pem"
-        (temporary / "key.pem").write_bytes(signer.key.public.pem)
-    for name, path in places.items():
+        places[f"{SIGNATURES}/{signer.key_id}.pem"] = temporary, KEY
+        plain.write(temporary, KEY, signer.key.public.pem)
+    for name, place in places.items():
         if name not in digests:
-            digests[name] = ledger.digest_file(path)
+            digests[name] = ledger.digest_in(*place, LARGEST_BESIDE)
     return _Contents(places, digests, redacted, left_out)
 
 
@@ -223,8 +220,8 @@ def _manifest(events: Sequence[Event], wish: Wish, contents: _Contents) -> Manif
 
 
 def _write(
-    out: Path,
-    places: Mapping[str, Path],
+    out: IO[bytes],
+    places: Mapping[str, tuple[Path, str]],
     manifest: Manifest,
     extra: Mapping[str, bytes],
     progress: Progress | None,
@@ -237,7 +234,8 @@ def _write(
             expected = manifest.files[name]
             sha = hashlib.sha256()
             with (
-                places[name].open("rb") as source,
+                # Never more than its digest is of: zeros without end pack into nothing.
+                plain.opened(*places[name], expected.bytes) as source,
                 archive.open(_entry(name, expected.bytes), "w") as target,
             ):
                 for piece in _pieces(source):
@@ -250,8 +248,6 @@ def _write(
                     f"{name}: changed while it was packed, or since it was recorded; see "
                     "restaudit verify"
                 )
-    with out.open("rb+") as f:
-        os.fsync(f.fileno())
 
 
 def _entry(name: str, size: int) -> zipfile.ZipInfo:
@@ -276,15 +272,7 @@ def _recorded(events: Sequence[Event]) -> Iterator[tuple[str, FileDigest]]:
 
 def _beside(run: Path, folders: Sequence[str]) -> list[str]:
     """Files of these folders beside the record, plain ones only."""
-    names = []
-    for folder in folders:
-        for path in sorted((run / folder).rglob("*")):
-            name = path.relative_to(run).as_posix()
-            if path.is_symlink():
-                raise BadInput(f"{run}/{name}: is a symbolic link; a bundle holds only plain files")
-            if path.is_file() and not path.name.startswith(TEMPORARY):
-                names.append(name)
-    return names
+    return [name for folder in folders for name in plain.names(run, folder)]
 
 
 def _check_names(run: Path, events: Sequence[Event]) -> None:

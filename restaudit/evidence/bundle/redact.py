@@ -13,9 +13,11 @@ import hmac
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.evidence.record import LARGEST_TABLE, read_json, write_json
+from restaudit.files import given, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,13 +74,15 @@ def has_no_texts(name: str) -> bool:
     return name.rpartition("/")[2] in WITHOUT_TEXTS or is_weights(name)
 
 
-def redact(path: Path, out: Path) -> str | None:
-    """Write `path` without its texts to `out`; returns what was done, or None (nothing written)
-    where it has none.
+def redact(run: Path, name: str, out: Path) -> str | None:
+    """Write a file of the run without its texts to `out`; returns what was done, or None (nothing
+    written) where it has none.
 
     Raises BadInput where the file cannot be read as what its name says.
     """
-    return _measurements(path, out) if path.name == MEASUREMENTS else _table(path, out)
+    if name.rpartition("/")[2] == MEASUREMENTS:
+        return _measurements(run, name, out)
+    return _table(run, name, out)
 
 
 def salt_of(path: Path, column: str, row: int) -> bytes:
@@ -87,37 +91,42 @@ def salt_of(path: Path, column: str, row: int) -> bytes:
 
     Values that are no text (token ids, lists of references) are written as compact JSON first.
     """
-    return _cell_salt(_secret(path), column, row)
+    with given.opened(path) as f:
+        return _cell_salt(_secret(f), column, row)
 
 
-def _measurements(path: Path, out: Path) -> str:
+def _measurements(run: Path, name: str, out: Path) -> str:
+    contents = read_json(run, name)
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
         for m in contents["measurements"]:
             m["detail"] = {k: m["detail"][k] for k in DETAILS if k in m["detail"]}
     except (ValueError, KeyError, TypeError) as e:
-        raise BadInput(f"{path}: not measurements ({type(e).__name__}: {e})") from None
-    text = json.dumps(contents, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    out.write_text(text + "\n", encoding="utf-8")
+        raise BadInput(f"{run / name}: not measurements ({type(e).__name__}: {e})") from None
+    write_json(contents, out)
     return f"details of measurements dropped, but for {', '.join(DETAILS)}"
 
 
-def _table(path: Path, out: Path) -> str | None:
+def _table(run: Path, name: str, out: Path) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
+        with plain.opened(run, name, LARGEST_TABLE) as source, pq.ParquetFile(source) as table:
             hidden = [f.name for f in table.schema_arrow if not _harmless(f)]
             if not hidden:
                 return None
             kinds = {f.name: f.type for f in table.schema_arrow}
             schema = pa.schema({**kinds, **dict.fromkeys(hidden, pa.string())})
-            with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-                for batch in _redacted(table, schema, hidden, _secret(path)):
+            with plain.opened(run, name) as again:
+                secret = _secret(again)
+            with (
+                plain.created(out.parent, out.name) as target,
+                pq.ParquetWriter(target, schema, compression="zstd") as writer,
+            ):
+                for batch in _redacted(table, schema, hidden, secret):
                     writer.write_batch(batch)
     except (OSError, pa.ArrowException) as e:
-        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+        raise BadInput(f"{run / name}: not a readable Parquet table ({e})") from None
     return f"columns replaced by salted SHA-256: {', '.join(hidden)}"
 
 
@@ -165,10 +174,9 @@ def _cell_salt(secret: bytes, column: str, row: int) -> bytes:
     return hmac.digest(secret, f"{column}\0{row}".encode(), "sha256")
 
 
-def _secret(path: Path) -> bytes:
+def _secret(file: IO[bytes]) -> bytes:
     """Another hash of the file than the one in the ledger, which does not give this one away."""
     sha = hashlib.sha256(SALT)
-    with path.open("rb") as f:
-        while piece := f.read(CHUNK):
-            sha.update(piece)
+    while piece := file.read(CHUNK):
+        sha.update(piece)
     return sha.digest()

@@ -17,6 +17,8 @@ from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.seal.statements import run_id_of
+from restaudit.files import given
+from restaudit.files.strict import parse_json
 
 FORMAT = "restaudit-anchor"
 SCHEMA = 1
@@ -68,10 +70,12 @@ def anchor_of(events: Sequence[Event], plan: Mapping[str, Any], seq: int | None 
 def load_anchor(path: Path) -> Anchor:
     """Read an anchor file. Raises BadInput where it is none."""
     try:
-        with path.open("rb") as f:
+        with given.opened(path) as f:
             data = f.read(LARGEST + 1)
-        raw = json.loads(data)
-        if len(data) > LARGEST or raw.pop("format") != FORMAT or raw.pop("schema") != SCHEMA:
+        if len(data) > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        raw = parse_json(data)
+        if raw.pop("format") != FORMAT or raw.pop("schema") != SCHEMA:
             raise ValueError(f"expected format {FORMAT}, schema {SCHEMA}")
         anchor = Anchor(**raw)
         digests = (anchor.head, anchor.comparison_digest, anchor.plan_sha256)
@@ -81,7 +85,7 @@ def load_anchor(path: Path) -> Anchor:
             raise ValueError("a field is not what an anchor holds")
     except OSError as e:
         raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(f"{path}: not an anchor of restaudit ({type(e).__name__}: {e})") from None
     return anchor
 
@@ -133,8 +137,7 @@ def check_timestamp(data: Path, response: Path, trusted: Path) -> str:
             "checking a time-stamp needs the program openssl, which is not on this machine"
         )
     for path in (data, response, trusted):
-        if not path.is_file():
-            raise BadInput(f"{path}: no such file")
+        given.opened(path).close()
     # Absolute, so that no file name is taken for an option.
     d, r, t = (str(p.resolve()) for p in (data, response, trusted))
     checked = _run([openssl, "ts", "-verify", "-data", d, "-in", r, "-CAfile", t])

@@ -4,7 +4,6 @@ signing the report that was rendered from it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Any
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.ledger import Event
-from restaudit.evidence.record import Run
+from restaudit.evidence.record import LARGEST_BESIDE, Run, read_json
 from restaudit.evidence.seal.keys import ENVIRONMENT, PrivateKey, load_private
 from restaudit.evidence.seal.statements import (
     FOLDER,
+    LARGEST,
     PLAN_FILE,
     REPORT_FILE,
     has_signed_head,
@@ -28,6 +28,7 @@ from restaudit.evidence.seal.statements import (
     verified,
 )
 from restaudit.evidence.verify.files import Progress, check_file, recorded_files
+from restaudit.files import plain
 
 
 class Signer:
@@ -48,28 +49,29 @@ class Signer:
         Only the last event may lack its signature: a crash can come between the two.
         """
         for number, (name, statement) in _wanted(events):
-            path = run / FOLDER / name
-            if not path.exists():
+            if not plain.is_file(run, f"{FOLDER}/{name}"):
                 if number == len(events) - 1:
                     continue
                 raise VerificationFailed(
                     f"{FOLDER}/{name}: missing, although the run went on after it; signatures "
                     "were removed, or the ledger was written anew"
                 )
-            if verified(path.read_bytes(), f"{FOLDER}/{name}", self.key.public) != statement:
+            envelope = plain.read(run, f"{FOLDER}/{name}", LARGEST)
+            if verified(envelope, f"{FOLDER}/{name}", self.key.public) != statement:
                 raise VerificationFailed(
                     f"{FOLDER}/{name}: signed for another ledger than the one that is here"
                 )
 
     def sign(self, run: Path, events: Sequence[Event]) -> None:
         """Write every signature that is not there yet."""
-        missing = [
-            (name, s) for _, (name, s) in _wanted(events) if not (run / FOLDER / name).exists()
-        ]
+        missing = []
+        for _, (name, statement) in _wanted(events):
+            if not plain.is_file(run, f"{FOLDER}/{name}"):
+                missing.append((name, statement))
         if missing:
             keep_public(run, self.key)
         for name, statement in missing:
-            write_new(run / FOLDER / name, sign(statement, self.key))
+            plain.write(run, f"{FOLDER}/{name}", sign(statement, self.key))
 
 
 def given_signer(key: Path | None) -> Signer | None:
@@ -106,27 +108,9 @@ def signer_for(run: Path, plan: Mapping[str, Any], given: Signer | None) -> Sign
 
 def keep_public(run: Path, key: PrivateKey) -> None:
     """Leave the public key beside the signatures, named by its id."""
-    (run / FOLDER).mkdir(exist_ok=True)
-    path = run / FOLDER / f"{key.key_id}.pem"
-    if not path.exists():
-        write_new(path, key.public.pem)
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and sync it: a signature that is half there would accuse the
-    record it belongs to.
-    """
-    temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    name = f"{FOLDER}/{key.key_id}.pem"
+    if not plain.is_file(run, name):
+        plain.write(run, name, key.public.pem)
 
 
 def _wanted(events: Sequence[Event]) -> list[tuple[int, tuple[str, dict[str, Any]]]]:
@@ -165,37 +149,30 @@ def sign_report(
     for entry in recorded_files(record.events):
         check_file(folder, entry, progress)
     _check_rendered(folder, record.events[-1].hash)
-    files = {}
-    for path in sorted((folder / "report").rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            raise BadInput(
-                f"{folder}/{name}: is a symbolic link; a report that is signed holds only plain "
-                "files"
-            )
-        if path.is_file():
-            files[name] = ledger.digest_file(path)
+    files = {
+        name: ledger.digest_in(folder, name, LARGEST_BESIDE)
+        for name in plain.names(folder, "report")
+    }
     if not files:
         raise BadInput(f"{folder}/report: holds no file to sign; render a report first")
     keep_public(folder, signer.key)
-    write_new(
-        folder / FOLDER / REPORT_FILE, sign(report_statement(record.events, files), signer.key)
-    )
-    return folder / FOLDER / REPORT_FILE, len(files), record.events[-1].hash
+    envelope = sign(report_statement(record.events, files), signer.key)
+    path = plain.write(folder, f"{FOLDER}/{REPORT_FILE}", envelope)
+    return path, len(files), record.events[-1].hash
 
 
 def _check_rendered(folder: Path, head: str) -> None:
     """Refuse to bind a report to a head that it was not rendered from, as far as its manifest
     says.
     """
-    path = folder / "report" / "manifest.json"
-    if not path.is_file():
+    manifest = "report/manifest.json"
+    if not plain.is_file(folder, manifest):
         return
     try:
-        rendered = json.loads(path.read_text(encoding="utf-8"))["head"]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        rendered = read_json(folder, manifest)["head"]
+    except (KeyError, TypeError) as e:
         raise BadInput(
-            f"{path}: not a report's manifest ({type(e).__name__}); render the report again"
+            f"{folder / manifest}: not a report's manifest ({type(e).__name__}); render the report again"
         ) from None
     if rendered != head:
         raise BadInput(

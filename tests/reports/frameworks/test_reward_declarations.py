@@ -165,8 +165,8 @@ def test_declarations_of_a_run_stay_out_of_its_recorded_folders(
             {},
             "answers.governance.changelog[0].change: '??' has no letter or digit",
         ),
-        ({}, {"instructions_file": "nowhere.txt"}, "nowhere.txt: cannot be read"),
-        ({}, {"instructions_file": "."}, "not a plain file"),
+        ({}, {"instructions_file": "nowhere.txt"}, "nowhere.txt: there is no such file"),
+        ({}, {"instructions_file": "."}, "is a folder"),
         ({"raters.instructions": "x"}, {"instructions_file": "f.yaml"}, "give one of the two"),
     ],
 )
