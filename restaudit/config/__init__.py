@@ -146,11 +146,14 @@ class Config(Section):
     def _refit(self) -> Config:
         # Before the first Grow no policy has written anything new that people could judge.
         asked = isinstance(self.reward, TrainedReward) and self.reward.refit is not None
-        if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
+        has_grow_steps = self.loop.method not in ("grpo", "rloo", "outside")
+        if asked and not (
+            has_grow_steps and self.loop.grow_steps >= 2 and self.loop.improve_steps >= 1
+        ):
             raise ValueError(
                 "reward.refit: the reward is fitted again between Grow steps, after a policy was "
-                "trained; "
-                "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more"
+                "trained; it needs a loop.method with Grow steps (not grpo, rloo or outside), "
+                "loop.grow_steps of 2 or more and loop.improve_steps of 1 or more"
             )
         return self
 

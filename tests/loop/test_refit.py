@@ -197,11 +197,12 @@ def test_ratings_on_another_scale_than_the_training_ratings_are_refused(
     assert not (job_folder / "run").exists()
 
 
+@pytest.mark.parametrize("changes", [{"grow_steps": 1}, {"method": "grpo"}, {"method": "rloo"}])
 def test_a_run_without_a_second_grow_cannot_be_asked_to_refit(
-    tiny_policy, tiny_encoder, job_folder
+    changes, tiny_policy, tiny_encoder, job_folder
 ):
     raw = _raw(tiny_policy, tiny_encoder, job_folder, kind="ratings")
-    raw["loop"]["grow_steps"] = 1
+    raw["loop"] |= changes
     with pytest.raises(
         BadInput, match=r"reward\.refit: the reward is fitted again between Grow steps"
     ):
