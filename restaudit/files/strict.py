@@ -66,22 +66,23 @@ def parse_json(data: str | bytes, *, infinite: bool = False) -> Any:
     return value
 
 
-def parse_row(text: str, at: int = 0) -> tuple[Any, int]:
+def parse_row(text: str, at: int = 0, *, halves: bool = True) -> tuple[Any, int]:
     """The JSON value of a file of data that begins at `at` (white space before it is passed over),
     and where it ends.
 
     Unlike documents, rows of public sets hold NaN where nobody answered, and half characters that a
     rule about rows has to find; what uses a value refuses those by itself. Raises NotStrict where a
-    key comes twice in one object, a whole number has more than 400 digits, or it is nested more
-    than DEEPEST levels; json.JSONDecodeError where it is no JSON, or not all of it.
+    key comes twice in one object, a whole number has more than 400 digits, it is nested more than
+    DEEPEST levels or (without `halves`) holds half a character; json.JSONDecodeError where it is no
+    JSON, or not all of it.
     """
     try:
         value, end = _ROW.raw_decode(text, SPACE.match(text, at).end())  # type: ignore[union-attr]
     except RecursionError:
         raise NotStrict(f"nested more than {DEEPEST} levels deep") from None
     # Counting is quick, and most rows have fewer brackets than levels are allowed.
-    if text.count("[", at, end) + text.count("{", at, end) > DEEPEST:
-        _bounded(value, halves=True)
+    if not halves or text.count("[", at, end) + text.count("{", at, end) > DEEPEST:
+        _bounded(value, halves=halves)
     return value, end
 
 

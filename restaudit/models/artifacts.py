@@ -41,8 +41,8 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qs, urldefrag, urlsplit
 
-from restaudit.files.cache import CACHE, cache_folder
 from restaudit.errors import BadInput
+from restaudit.files.cache import CACHE, cache_folder
 from restaudit.models import fetch
 
 MIRROR = "RESTAUDIT_MIRROR"

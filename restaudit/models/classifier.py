@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import Artifact
+from restaudit.models.chat import render
 from restaudit.models.encoder import equal_lengths, token_limit, torch_kind
+from restaudit.models.limited import Refused
 from restaudit.models.pretrained import read_model, read_tokenizer
 
 
@@ -74,6 +76,9 @@ def logits(
     import torch
 
     distinct = list(dict.fromkeys(rows))
+    if chat:
+        # All at once: what is asked for one by one below is then at hand.
+        written(classifier, distinct)
     encoded = [encode(classifier, p, r, chat=chat, max_tokens=max_tokens) for p, r in distinct]
     # Without a padding token such a model reads the last position of one row at a time.
     height = batch if classifier.model.config.pad_token_id is not None else 1
@@ -104,10 +109,7 @@ def encode(
     """
     tokenizer = classifier.tokenizer
     if chat:
-        turns = [{"role": "assistant", "content": response}]
-        if prompt:
-            turns.insert(0, {"role": "user", "content": prompt})
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        (text,) = written(classifier, [(prompt, response)])
         # The template has written the special tokens already. What is judged is the reply, so a
         # conversation that is too long loses its beginning.
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][-max_tokens:]
@@ -122,3 +124,23 @@ def encode(
             f"{classifier.spec}: a text without any token cannot be scored ({response[:60]!r})"
         )
     return encoded
+
+
+def written(classifier: Classifier, rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Rows as the classifier's chat template writes them, the prompt as the user's turn.
+
+    Raises BadInput where the template refuses them, or does not end.
+    """
+    conversations = []
+    for prompt, response in rows:
+        turns = [{"role": "assistant", "content": response}]
+        if prompt:
+            turns.insert(0, {"role": "user", "content": prompt})
+        conversations.append(turns)
+    try:
+        return render(classifier.tokenizer, conversations, classifier.spec, opened=False)
+    except (Refused, TypeError, ValueError, KeyError) as e:
+        raise BadInput(
+            f"{classifier.spec}: its chat template refuses a prompt with its response ({e}); set "
+            "chat: false"
+        ) from None

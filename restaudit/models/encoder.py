@@ -4,6 +4,7 @@ beside it.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -158,9 +159,10 @@ def token_limit(config: Any, tokenizer: Any) -> int:
     statement.
     """
     # A tokenizer without a limit states a huge number, and some models have no position table.
-    positions = getattr(config, "max_position_embeddings", None)
-    limits = [int(v) for v in (positions, tokenizer.model_max_length) if v is not None and v > 0]
-    return min(limits, default=512)
+    stated = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
+    # What a stranger's file has instead of a number states no limit.
+    numbers = [v for v in stated if isinstance(v, int | float) and math.isfinite(v) and v >= 1]
+    return min(map(int, numbers), default=512)
 
 
 def equal_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:

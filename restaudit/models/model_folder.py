@@ -5,14 +5,18 @@ Code, pickles, and adapters that have nothing to merge are refused here, before 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import ADAPTER_CONFIG, is_adapter
+from restaudit.models.gguf_file import read_gguf
+from restaudit.models.own_code import refuse_own_code, some
+from restaudit.models.settings import LARGEST_INDEX, every_value, read_settings
+from restaudit.models.sizes import Room, check_settings, room_of
+from restaudit.models.tensors import Tensor, header
 
 Kind = Literal["causal", "classifier", "encoder"]
 # What PEFT calls the model that an adapter was trained on; everything else counts as an encoder.
@@ -21,11 +25,9 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 # Adapters that load further models, from places that no digest covers.
 LOADS_MORE = ("XLORA", "SHADOW")
-NEVER_RUN = (
-    "; restaudit never runs code from a model's folder: it would run with your rights, and nobody "
-    "can tell from its digest what it does"
-)
-KNOWN_TYPE = "give a model of a type that transformers knows"
+INDEX = ".safetensors.index.json"
+# The setting of a configuration that names a file of weights otherwise than usual.
+FILE_OF_WEIGHTS = "transformers_weights"
 
 
 @dataclass(frozen=True)
@@ -36,49 +38,109 @@ class Adapter:
 
     folder: Path
     kind: Kind
-    shapes: Mapping[str, tuple[int, ...]]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def room(self) -> Room:
+        """How much a model may grow by it."""
+        return room_of(self.tensors, packed=False)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a whole weight of the base model that the adapter brings, say a head."""
-        return self.shapes.get(f"base_model.model.{name}")
+        found = self.tensors.get(f"base_model.model.{name}")
+        return None if found is None else found.shape
 
 
 def check_folder(path: Path, what: str) -> None:
     """Raise BadInput, which begins with `what`, for code, pickles, and what cannot be merged."""
     if is_adapter(path):
         read_adapter(path, what)
-        return
-    refuse_own_code(path, what)
-    _check_weights(path, what)
+    else:
+        check_root(path, what)
 
 
-def refuse_own_code(path: Path, what: str) -> None:
-    """Raise BadInput, which begins with `what`, for a folder with code, or a model that needs some.
+def check_root(path: Path, what: str) -> Room:
+    """What a whole model, a folder or a GGUF file, may take: as much as its weights.
 
-    A class that the folder names (`auto_map`) is no reason where transformers knows the type of
-    the model: its own class is then used.
+    Raises BadInput, which begins with `what`, for code, pickles, weights that are not whole, an
+    index that names files elsewhere, and settings that no weight is as large as.
     """
     if not path.is_dir():
-        return
-    config, words = read_json(path / "config.json"), read_json(path / "tokenizer_config.json")
-    model_type = config.get("model_type")
-    known = _transformers_knows(model_type, words.get("tokenizer_class"))
-    files = sorted(str(p.relative_to(path)) for p in path.rglob("*.py"))
-    if files:
-        advice = KNOWN_TYPE
-        if known:
-            advice = f"transformers knows the type '{model_type}': delete these files and auto_map"
-        raise BadInput(f"{what}: {path} holds code of its own ({some(files)}){NEVER_RUN}; {advice}")
-    if ("auto_map" in config or "auto_map" in words) and not known:
+        return read_gguf(path, what)
+    refuse_own_code(path, what)
+    return _check_model(path, what)
+
+
+def _check_model(folder: Path, what: str) -> Room:
+    config = read_settings(folder / "config.json", what)
+    room = room_of(read_tensors(folder, config, what), packed="quantization_config" in config)
+    check_settings(config, room, _known(config), folder / "config.json", what)
+    return room
+
+
+def read_tensors(folder: Path, config: Mapping[str, Any], what: str) -> dict[str, Tensor]:
+    """The tensors of a model's weights by name, without loading any.
+
+    Raises BadInput, which begins with `what`, as `check_root` does for weights.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        _refuse_pickles(folder, what)
+    given = config.get(FILE_OF_WEIGHTS)
+    if given is not None:
+        _check_names([given], folder, f"{folder / 'config.json'} ({FILE_OF_WEIGHTS})", what)
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        weights = read_settings(index, what, LARGEST_INDEX).get("weight_map")
+        if not isinstance(weights, dict) or not weights:
+            raise BadInput(f"{what}: {index}: expected weight_map, an object of names of files")
+        _check_names(list(weights.values()), folder, str(index), what)
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= _header(file, what)
+    return tensors
+
+
+def _header(file: Path, what: str) -> dict[str, Tensor]:
+    try:
+        return header(file)
+    except (BadInput, OSError) as e:
+        raise BadInput(f"{what}: the weights are not whole ({e}); save them again") from None
+
+
+def _check_names(names: list[Any], folder: Path, source: str, what: str) -> None:
+    """Weights that something names are safetensors, or an index of some, and lie in the folder."""
+    strange = sorted({str(name)[:80] for name in names if not _is_of_weights(name)})
+    if strange:
         raise BadInput(
-            f"{what}: {path} names code of its own (auto_map) for a model of type '{model_type}', "
-            f"which transformers does not know{NEVER_RUN}; {KNOWN_TYPE}"
+            f"{what}: {source} names weights that are no safetensors ({some(strange)}); expected "
+            "names that end in .safetensors"
         )
-    if kernels := sorted(_kernels(config)):
+    if outside := sorted({name for name in names if Path(name).name != name}):
         raise BadInput(
-            f"{what}: {path / 'config.json'} names code to compute attention with, which "
-            f"transformers would fetch ({some(kernels)}){NEVER_RUN}; take that setting out"
+            f"{what}: {source} names weights that are not in its folder ({some(outside)}), "
+            "which no digest of the folder covers; put them into it"
         )
+    if gone := sorted({name for name in names if not (folder / name).is_file()}):
+        raise BadInput(f"{what}: {source} names weights that are not there ({some(gone)})")
+
+
+def _is_of_weights(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith((".safetensors", INDEX)) and "\0" not in name
+
+
+def _known(config: Mapping[str, Any]) -> set[str]:
+    """Names of settings that transformers reads for a model, or a part of one."""
+    from transformers import CONFIG_MAPPING, PretrainedConfig
+
+    known = {"num_labels", *_fields(PretrainedConfig)}
+    for key, value in every_value(config):
+        if key == "model_type" and isinstance(value, str) and value in CONFIG_MAPPING:
+            known |= _fields(CONFIG_MAPPING[value])
+    return known
+
+
+def _fields(kind: Any) -> set[str]:
+    return {field.name for field in fields(kind)} | set(kind.attribute_map)
 
 
 def read_adapter(folder: Path, what: str) -> Adapter:
@@ -88,37 +150,20 @@ def read_adapter(folder: Path, what: str) -> Adapter:
     adapters that have nothing to merge or load further models, and for settings that PEFT would
     leave out.
     """
-    from safetensors import SafetensorError, safe_open
-
     refuse_own_code(folder, what)
-    config = read_json(folder / ADAPTER_CONFIG)
+    config = read_settings(folder / ADAPTER_CONFIG, what)
     _check_settings(folder, config, what)
     weights = folder / ADAPTER_WEIGHTS
     if not weights.is_file():
         _refuse_pickles(folder, what)
         raise BadInput(f"{what}: the adapter in {folder} has no weights ({ADAPTER_WEIGHTS})")
     try:
-        with safe_open(weights, framework="pt") as tensors:
-            names = list(tensors.keys())
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-    except (OSError, SafetensorError) as e:
-        raise BadInput(f"{what}: {weights} is not whole ({e}); save it again") from None
-    return Adapter(folder, TASKS.get(str(config.get("task_type")), "encoder"), shapes)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is none: whoever loads the folder says what is wrong."""
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names of a list that may be long, for a message."""
-    shown = ", ".join(names[:3])
-    return f"{shown}, …" if len(names) > 3 else shown
+        tensors = header(weights)
+    except (BadInput, OSError) as e:
+        raise BadInput(
+            f"{what}: the adapter's weights are not whole ({e}); save it again"
+        ) from None
+    return Adapter(folder, TASKS.get(str(config.get("task_type")), "encoder"), tensors)
 
 
 def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
@@ -127,7 +172,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
 
     name = config.get("peft_type")
     adapter = f"{what}: the adapter in {folder} is of the type {name}"
-    if name not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    if not isinstance(name, str) or name not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise BadInput(f"{adapter}, which this version of PEFT does not know; upgrade peft")
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[name]
     if issubclass(kind, PromptLearningConfig) or name == "ADAPTION_PROMPT":
@@ -148,24 +193,6 @@ def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
         )
 
 
-def _check_weights(folder: Path, what: str) -> None:
-    """Raise BadInput where there are pickles only, and where an index names a file elsewhere."""
-    if not folder.is_dir():
-        return
-    if not any(folder.glob("*.safetensors")):
-        _refuse_pickles(folder, what)
-    for index in folder.glob("*.safetensors.index.json"):
-        weights = read_json(index).get("weight_map")
-        names: set[str] = set()
-        if isinstance(weights, dict):
-            names = {str(name) for name in weights.values()}
-        if outside := sorted(name for name in names if Path(name).name != name):
-            raise BadInput(
-                f"{what}: {index} names weights that are not in its folder ({some(outside)}), "
-                "which no digest of the folder covers; put them into it"
-            )
-
-
 def _refuse_pickles(folder: Path, what: str) -> None:
     if pickles := sorted(p.name for pattern in PICKLES for p in folder.glob(pattern)):
         raise BadInput(
@@ -173,26 +200,3 @@ def _refuse_pickles(folder: Path, what: str) -> None:
             "when they are read and are not loaded; where you trust them, load them with the "
             "library that wrote them and save them as safetensors (save_pretrained)"
         )
-
-
-def _transformers_knows(model_type: Any, tokenizer_class: Any) -> bool:
-    """Whether transformers has its own class; a folder without a type holds a tokenizer alone."""
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
-
-    if model_type is not None:
-        return model_type in CONFIG_MAPPING
-    if not isinstance(tokenizer_class, str):
-        return False
-    return tokenizer_class_from_name(tokenizer_class) is not None
-
-
-def _kernels(config: Mapping[str, Any]) -> set[str]:
-    """Repositories of compute kernels that a configuration, or a part of it, names."""
-    kernels: set[str] = set()
-    for key, value in config.items():
-        if isinstance(value, dict):
-            kernels |= _kernels(value)
-        elif key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
-            kernels.add(str(value))
-    return kernels

@@ -26,17 +26,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.models import limited
 from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, is_adapter
 from restaudit.models.devices import restored
-from restaudit.models.model_folder import (
-    ADAPTER_WEIGHTS,
-    Adapter,
-    Kind,
-    check_folder,
-    read_adapter,
-    refuse_own_code,
-    some,
-)
+from restaudit.models.gguf_file import read_gguf
+from restaudit.models.model_folder import ADAPTER_WEIGHTS, Adapter, Kind, check_root, read_adapter
+from restaudit.models.own_code import refuse_own_code, some
+from restaudit.models.sizes import Room, within
 
 CLASSES: Mapping[Kind, str] = {
     "causal": "AutoModelForCausalLM",
@@ -57,9 +53,20 @@ TOKENIZERS = (
     "*.tiktoken",
     "tekken.json",
 )
+TEMPLATES = ("chat_template*", "additional_chat_templates/*")
+# In bytes. The largest published vocabularies take 35 MB.
+LARGEST_WORDS = 64 << 20
+# Seconds for reading a tokenizer.json and cutting these texts: one kind of letter over and over is
+# what regular expressions that try everything stumble over. Usual ones need a hundredth.
+TRIED_SECONDS = 20.0
+TRIED_TEXTS = tuple(
+    (part * 3000)[:3000] + "!" for part in ("a", " ", "1", "\n", "ab ", "a1.-", "\u00e9", "\u4e2d")
+)
 # As much as outputs may differ after merging, in units of the largest: rounding is far below it.
 MERGED_DIFFERS = 1e-3
 TRIED_TOKENS = 16
+# In characters, of what a library says of a stranger's files.
+LONGEST_MESSAGE = 400
 
 
 def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
@@ -79,6 +86,10 @@ def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
                 folder = base
                 break
     refuse_own_code(folder, what)
+    if folder.is_dir():
+        _try_tokenizer(folder, what)
+    else:
+        read_gguf(folder, what)
     expected = "a model" if kind is None else CALLED[kind]
     with _errors(f"{what}: not {expected} with a tokenizer: "), _place(folder) as (where, more):
         tokenizer = AutoTokenizer.from_pretrained(
@@ -110,14 +121,14 @@ def read_model(
         path = path / gguf
     above, root = _chain(path, base)
     adapters = [read_adapter(folder, what) for folder in above]
-    check_folder(root, what)
+    room = check_root(root, what)
     if not adapters:
-        return _plain(kind, root, what, dtype=dtype, **settings)
+        return _plain(kind, root, what, room, dtype=dtype, **settings)
 
     trained_as = adapters[0].kind if kind == "encoder" else kind
     if trained_as == "classifier" and "num_labels" not in settings:
-        settings |= _labels(adapters, root, what)
-    model, loading = _with_adapters(trained_as, root, adapters, what, dtype, settings)
+        settings |= _labels(adapters, root, what, room)
+    model, loading = _with_adapters(trained_as, root, adapters, what, room, dtype, settings)
     if trained_as == kind:
         return model, loading
     head = f"{model.base_model_prefix}."
@@ -138,6 +149,30 @@ def put_adapter(
     return _put(model, read_adapter(folder, what), what, trainable=trainable, cast=cast)
 
 
+def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
+    """Raise BadInput where the tokenizer has tokens that the model has no embedding for, or adds
+    ids to texts that are none of its tokens.
+    """
+    embedding = model.get_input_embeddings()
+    size = int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])
+    beyond = sorted((i, t) for t, i in tokenizer.get_vocab().items() if i >= size)
+    if beyond:
+        names = ", ".join(repr(t) for _, t in beyond[:3])
+        raise BadInput(
+            f"{what}: its tokenizer has {len(beyond)} tokens that the model has no embedding for "
+            f"({names}; the model has {size} embeddings); give the tokenizer that the model was "
+            "trained with, or resize the embeddings"
+        )
+    # What is put around a text and a pair of texts stands in tokenizer.json by number.
+    with _errors(f"{what}: its tokenizer cannot cut a text: "):
+        ids = [*tokenizer("a")["input_ids"], *tokenizer("a", "b")["input_ids"]]
+    if wrong := sorted(i for i in ids if not 0 <= i < size):
+        raise BadInput(
+            f"{what}: its tokenizer gives the token {wrong[0]}, but the model has {size} "
+            "embeddings; give the tokenizer that the model was trained with"
+        )
+
+
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
     """Without the loader's progress bar and its table of weights: callers read the loading info."""
@@ -154,15 +189,45 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+# --- tokenizers
+
+
+def _try_tokenizer(folder: Path, what: str) -> None:
+    """Raise BadInput where a tokenizer's files are too large, or it takes too long over a text."""
+    for pattern in (*TOKENIZERS, *TEMPLATES):
+        for file in folder.glob(pattern):
+            if (size := file.stat().st_size) > LARGEST_WORDS:
+                raise BadInput(
+                    f"{what}: {file}: {size:,} bytes; a tokenizer's file has at most "
+                    f"{LARGEST_WORDS:,}"
+                )
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return
+    try:
+        limited.do("try_tokenizer", seconds=TRIED_SECONDS, path=str(file), texts=TRIED_TEXTS)
+    except limited.TooMuch as e:
+        raise BadInput(
+            f"{what}: {file}: cutting a text of {len(TRIED_TEXTS[0]):,} characters into tokens {e}; "
+            "give a tokenizer that ends"
+        ) from None
+    except limited.Refused as e:
+        raise BadInput(f"{what}: {file}: no tokenizer ({_first_line(e)})") from None
+
+
 # --- one folder ----------------------------------------------------------------------------------
 
 
-def _plain(kind: Kind, root: Path, what: str, **settings: Any) -> tuple[Any, dict[str, Any]]:
+def _plain(
+    kind: Kind, root: Path, what: str, room: Room, **settings: Any
+) -> tuple[Any, dict[str, Any]]:
     import transformers
 
     loader = getattr(transformers, CLASSES[kind])
     expected = f"{what}: not {CALLED[kind]} with a tokenizer and safetensors weights: "
-    with _errors(expected), _place(root) as (where, more):
+    if root.is_dir():
+        _check_config(root, what)
+    with _errors(expected), _place(root) as (where, more), within(room, expected):
         model, loading = loader.from_pretrained(
             where,
             trust_remote_code=False,
@@ -174,6 +239,14 @@ def _plain(kind: Kind, root: Path, what: str, **settings: Any) -> tuple[Any, dic
         )
     model.config.name_or_path = str(root)
     return model.eval(), loading
+
+
+def _check_config(root: Path, what: str) -> None:
+    """Read a configuration by itself, so that its file is named where it is wrong."""
+    from transformers import AutoConfig
+
+    with _errors(f"{what}: {root / 'config.json'} is no configuration of a model: "):
+        AutoConfig.from_pretrained(str(root), trust_remote_code=False, local_files_only=True)
 
 
 def _has_tokenizer(path: Path) -> bool:
@@ -208,9 +281,14 @@ def _errors(beginning: str, advice: str = "") -> Iterator[None]:
     except KeyError as e:
         raise BadInput(f"{beginning}there is no {e}{advice}") from None
     except Exception as e:  # noqa: BLE001 - tokenizers raises plain Exception, others many kinds
-        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        first = lines[0] if lines else type(e).__name__
-        raise BadInput(f"{beginning}{first.rstrip('.')}{advice}") from None
+        raise BadInput(f"{beginning}{_first_line(e)}{advice}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a library's message, no longer than a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return first[:LONGEST_MESSAGE].rstrip(".")
 
 
 # --- adapters ------------------------------------------------------------------------------------
@@ -224,7 +302,7 @@ def _chain(path: Path, base: Path | None) -> tuple[tuple[Path, ...], Path]:
     return (path, *below[:-1]), below[-1]
 
 
-def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any]:
+def _labels(adapters: Sequence[Adapter], root: Path, what: str, room: Room) -> dict[str, Any]:
     """How many labels the head has that an adapter brings, if one does: its base need not know."""
     import torch
     import transformers
@@ -232,7 +310,7 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any
     shapes: list[dict[str, tuple[int, ...]]] = []
     beginning = f"{what}: its base model {root} is not {CALLED['classifier']}: "
     loader = getattr(transformers, CLASSES["classifier"])
-    with _errors(beginning), _place(root) as (where, more):
+    with _errors(beginning), _place(root) as (where, more), within(room, beginning):
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
@@ -260,6 +338,7 @@ def _with_adapters(
     root: Path,
     adapters: Sequence[Adapter],
     what: str,
+    room: Room,
     dtype: Any,
     settings: Mapping[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
@@ -273,7 +352,7 @@ def _with_adapters(
     gguf = root.suffix == ".gguf"
     below = f"{what} (its base model {root})"
     first_dtype = torch.bfloat16 if gguf else dtype
-    model, loading = _plain(kind, root, below, dtype=first_dtype, **settings)
+    model, loading = _plain(kind, root, below, room, dtype=first_dtype, **settings)
     plain = (torch.float32, torch.bfloat16, torch.float16)
     if any(p.dtype not in plain for p in model.parameters()):
         raise BadInput(
@@ -393,7 +472,8 @@ def _put(
     beginning = f"{what}: the adapter in {folder} does not fit its base model: "
     # PEFT only warns where it goes on with another adapter than the folder's. That is refused:
     # here where weights are missing, in model_folder for what it does not know.
-    with _errors(beginning), restored(), warnings.catch_warnings(record=True) as warned:
+    limits = within(adapter.room, beginning)
+    with _errors(beginning), limits, restored(), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         config = PeftConfig.from_pretrained(folder)
         if kind is not None and kind != adapter.kind:

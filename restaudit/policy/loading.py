@@ -16,7 +16,7 @@ from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence.ledger import digest_file
 from restaudit.models.artifacts import cached
 from restaudit.models.devices import pick_device, pick_dtype
-from restaudit.models.pretrained import quiet_loading, read_model, read_tokenizer
+from restaudit.models.pretrained import check_vocabulary, quiet_loading, read_model, read_tokenizer
 from restaudit.policy.adapters import with_lora
 from restaudit.policy.exactness import prove
 from restaudit.policy.model import Policy
@@ -59,20 +59,6 @@ def load_policy(
     policy.keep_trained()
     prove(policy, longest=longest or config.max_prompt_tokens + LONGEST_RESPONSE)
     return policy
-
-
-def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
-    """Raise BadInput where the tokenizer has tokens that the model has no embedding for."""
-    embedding = model.get_input_embeddings()
-    size = int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])
-    beyond = sorted((i, t) for t, i in tokenizer.get_vocab().items() if i >= size)
-    if beyond:
-        names = ", ".join(repr(t) for _, t in beyond[:3])
-        raise BadInput(
-            f"{what}: its tokenizer has {len(beyond)} tokens that the model has no embedding for "
-            f"({names}; the model has {size} embeddings); give the tokenizer that the model was "
-            "trained with, or resize the embeddings"
-        )
 
 
 def load_tokenizer(path: Path, what: str) -> Any:

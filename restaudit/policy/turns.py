@@ -10,6 +10,8 @@ from typing import Any
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import Message, asked
+from restaudit.models import chat
+from restaudit.models.limited import Refused
 
 # What stands in for an answer while the template is looked at.
 ANSWER = "answer"
@@ -27,18 +29,11 @@ def render(
         raise BadInput(
             f"policy.chat is true, but {config.model} has no chat template; set policy.chat: false"
         )
-    from jinja2 import TemplateError
-
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=opened,
-                **config.template_arguments,
-            )
+        (text,) = chat.render(
+            tokenizer, [messages], config.model, opened=opened, **config.template_arguments
         )
-    except (TemplateError, TypeError, ValueError, KeyError) as e:
+    except (Refused, TypeError, ValueError, KeyError) as e:
         roles = ", ".join(m["role"] for m in messages)
         hint = ""
         if messages and messages[0]["role"] == "system":
@@ -47,6 +42,7 @@ def render(
             f"the chat template of {config.model} refuses messages of these roles: {roles} "
             f"({e}){hint}"
         ) from None
+    return text
 
 
 def prompt_tokens(

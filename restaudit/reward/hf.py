@@ -12,7 +12,7 @@ import numpy as np
 from restaudit.config import HfReward
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import Artifact, resolve
-from restaudit.models.classifier import Classifier, load_classifier, logits
+from restaudit.models.classifier import Classifier, load_classifier, logits, written
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.dossier import MISSING, describe, digest_facts, read_dossier, same_as_recorded
 
@@ -139,6 +139,8 @@ def _classifier(artifact: Artifact, config: HfReward, device: str) -> Classifier
             f"{artifact.spec}: reward.chat is true, but its tokenizer has no chat template; set "
             "it to false"
         )
+    if config.chat:
+        written(classifier, [("a prompt", "a response")])  # refused now, where it does not end
     return classifier
 
 

@@ -158,6 +158,8 @@ def policy_model(policy: Policy) -> Any:
     """
     from lm_eval.models.huggingface import HFLM
 
+    from restaudit.models.chat import render
+    from restaudit.models.limited import Refused
     from restaudit.policy.likelihood import loglikelihoods
     from restaudit.policy.turns import unended
 
@@ -181,12 +183,32 @@ def policy_model(policy: Policy) -> Any:
             ids = super().tok_encode(string, *args, **kwargs)
             return unended(policy.tokenizer, string, ids, policy.stop_tokens)
 
+        def apply_chat_template(
+            self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+        ) -> str:
+            how = {
+                "opened": add_generation_prompt,
+                "continue_final_message": not add_generation_prompt,
+            }
+            try:
+                (text,) = render(policy.tokenizer, [chat_history], policy.config.model, **how)
+            except Refused:
+                # As lm-eval does: many templates refuse a system message.
+                rest = [m for m in chat_history if m["role"] != "system"]
+                (text,) = render(policy.tokenizer, [rest], policy.config.model, **how)
+            return text
+
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
             for request in requests:
                 _check_greedy(request.args[1])
             return _greedy(policy, self, requests)
 
-    return PolicyModel(pretrained=policy.model, tokenizer=policy.tokenizer, batch_size=BATCH)
+    return PolicyModel(
+        pretrained=policy.model,
+        tokenizer=policy.tokenizer,
+        batch_size=BATCH,
+        trust_remote_code=False,
+    )
 
 
 def _check_greedy(settings: dict[str, Any]) -> None:

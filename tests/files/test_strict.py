@@ -104,3 +104,13 @@ def test_any_bytes_are_read_or_refused(data):
     for parse in (parse_json, parse_yaml):
         with suppress(NotStrict):
             parse(data)
+
+
+def test_infinity_is_read_where_it_is_asked_for_and_nan_never() -> None:
+    assert parse_json('{"a": [0.0, Infinity, -Infinity]}', infinite=True)["a"][1:] == [
+        float("inf"),
+        float("-inf"),
+    ]
+    for text in ('{"a": NaN}', "[1e999]"):
+        with pytest.raises(NotStrict):
+            parse_json(text, infinite=True)

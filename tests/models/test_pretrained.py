@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import zoo
+from benchmarks.fuzz_models import write_gguf
 from restaudit.config import HfReward, PolicyConfig, RowRules
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import resolve
 from restaudit.models.encoder import load_encoder
-from restaudit.models.model_folder import refuse_own_code
+from restaudit.models.own_code import refuse_own_code
 from restaudit.models.pretrained import put_adapter, read_model, read_tokenizer
 from restaudit.reward import Reward, build_reward, load_reward
 
@@ -214,7 +216,8 @@ def test_a_gguf_is_read_without_the_files_beside_it(
 ) -> None:
     import transformers
 
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    zoo.make("llama", tmp_path / "base")
+    write_gguf(tmp_path / "base", tmp_path / "model.gguf")
     (tmp_path / "generation_config.json").write_text("{}", encoding="utf-8")
     seen = []
 
@@ -500,7 +503,7 @@ def test_an_adapter_of_another_model_and_one_without_weights_are_refused(
     with pytest.raises(BadInput, match="does not fit its base model"):
         read_model("causal", folder, "policy", dtype=float32(), base=tiny_policy)
     (folder / "adapter_model.safetensors").write_bytes(b"\0" * 20)
-    with pytest.raises(BadInput, match=r"adapter_model\.safetensors is not whole"):
+    with pytest.raises(BadInput, match=r"adapter_model\.safetensors: ends inside its header"):
         read_model("encoder", folder, "encoder", dtype=float32())
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(BadInput, match=r"has no weights \(adapter_model\.safetensors\)"):

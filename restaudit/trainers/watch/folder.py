@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import Any, Literal, TypeVar
 from restaudit.console import Reporter
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput, Interrupted
+from restaudit.models.settings import LARGEST_INDEX
+from restaudit.models.tensors import NotWhole, header, opened
 from restaudit.trainers.watch.generations import read
 from restaudit.trainers.watch.settings import WatchSettings
 
@@ -117,6 +118,9 @@ def _numbered(
         # Editors and copying programs write under such names first.
         if entry.name.startswith((".", "~")) or not (entry.is_dir() or is_generations(entry)):
             continue
+        if not (entry.is_dir() or entry.is_file()):
+            others[name] = "is no plain file (a pipe, a device, or a link to nothing)"
+            continue
         if named is not None:
             match = named.fullmatch(name)
             if match is not None:
@@ -192,7 +196,6 @@ def _name(folder: Path, entry: Path) -> str:
 STATE = "trainer_state.json"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
-LONGEST_HEADER = 100_000_000  # of the format's own definition
 
 # Name, size and time of every file at a place.
 Signature = tuple[tuple[str, int, int], ...]
@@ -234,13 +237,17 @@ def _model_lacks(folder: Path, adapter: bool) -> str | None:
 
 
 def _shards_lack(folder: Path) -> str | None:
-    if (lack := _json_lacks(folder / INDEX)) is not None:
-        return lack
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    shards = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
-    if not shards:
+    index = _json(folder / INDEX)
+    if isinstance(index, str):
+        return index
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not shards:
         return f"{INDEX} names no file"
-    for name in shards:
+    names = list(shards.values())
+    # Any other name would be looked for elsewhere, or is none.
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        return f"{INDEX} names what is no file in its folder"
+    for name in sorted(set(names)):
         lack = _weights_lack(folder / name)
         if lack is not None:
             return lack
@@ -252,31 +259,36 @@ def _weights_lack(path: Path) -> str | None:
     try:
         # The header is read and the weights are not: gigabytes would be read at every look into the
         # folder.
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else None
-            if length is None or not 0 < length <= min(size - 8, LONGEST_HEADER):
-                return f"{path.name} ends inside its header ({size:,} bytes)"
-            header: dict[str, Any] = json.loads(file.read(length))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        ends = [int(entry["data_offsets"][1]) for entry in tensors]
+        header(path)
     except FileNotFoundError:
         return f"{path.name} is not there"
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as e:
-        return f"{path.name}: its header cannot be read ({type(e).__name__})"
-    wanted = 8 + length + max(ends, default=0)
-    return None if size == wanted else f"{path.name} has {size:,} of {wanted:,} bytes"
+    except NotWhole as e:
+        return f"{path.name} {e.why}"
+    except (BadInput, OSError) as e:
+        return str(e)
+    return None
 
 
 def _json_lacks(path: Path) -> str | None:
+    found = _json(path)
+    return found if isinstance(found, str) else None
+
+
+def _json(path: Path) -> dict[str, Any] | str:
+    """A JSON object, or what is wrong with it. A trainer's state may hold NaN."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        with opened(path) as file:
+            data = file.read(LARGEST_INDEX + 1)
+        if len(data) > LARGEST_INDEX:
+            return f"{path.name} is larger than {LARGEST_INDEX:,} bytes, the most that is read"
+        found = json.loads(data)
     except FileNotFoundError:
         return f"no {path.name}"
-    except (OSError, ValueError):
+    except BadInput as e:
+        return str(e)
+    except (OSError, ValueError, RecursionError):
         return f"{path.name} is not whole"
-    return None
+    return found if isinstance(found, dict) else f"{path.name} is no JSON object"
 
 
 def _files(path: Path) -> Iterable[Path]:
