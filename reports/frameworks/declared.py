@@ -29,7 +29,6 @@ from reports.frameworks.forms import (
 from reports.frameworks.schema import Question, feeds
 from reports.record.files import Records, Source
 from restaudit.errors import BadInput
-from restaudit.files.strict import NotStrict, parse_yaml
 from restaudit.files import given, plain
 from restaudit.files.strict import NotStrict, parse_yaml
 

@@ -21,7 +21,9 @@ from probes.texts.grams import coded, grams
 from probes.texts.sets import words_of
 from probes.texts.word_lists import groups, mentions
 from restaudit.errors import BadInput
-from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.ledger import digest_in
+from restaudit.evidence.record import LARGEST_TABLE
+from restaudit.files import plain
 
 BUILTIN = "reviews"
 COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "group", "family")
@@ -128,9 +130,11 @@ def load_pool(source: str) -> Pool:
     poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises
     BadInput when nothing usable is left.
     """
-    path = _path(source)
+    root, name = _place(source)
+    path = root / name
     try:
-        table = pd.read_parquet(path)
+        with plain.opened(root, name, LARGEST_TABLE) as f:
+            table = pd.read_parquet(f)
     except (OSError, ValueError) as e:
         raise BadInput(f"{path}: not a readable Parquet table of generations ({e})") from None
     missing = [column for column in COLUMNS if column not in table.columns]
@@ -149,9 +153,10 @@ def load_pool(source: str) -> Pool:
             "most rows"
         )
     used = used.sort_values(["prompt_id", "sample_id"], kind="stable").reset_index(drop=True)
-    plain = _equal(used, used.index[used["family"].isna()].to_numpy(), path)
+    without_family = _equal(used, used.index[used["family"].isna()].to_numpy(), path)
     families, groups = _families(used)
-    return Pool(used, plain, families, groups, source, digest_file(path).sha256, whole - len(used))
+    sha256 = digest_in(root, name).sha256
+    return Pool(used, without_family, families, groups, source, sha256, whole - len(used))
 
 
 def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
@@ -211,20 +216,21 @@ def modes(pool: Pool, count: int) -> Rows:
     return chosen
 
 
-def _path(source: str) -> Path:
+def _place(source: str) -> tuple[Path, str]:
+    """The folder of a pool, and its name in there."""
     if source == BUILTIN:
-        return Path(str(resources.files("restaudit.calibrate") / "pool.parquet"))
+        return Path(str(resources.files("restaudit.calibrate"))), "pool.parquet"
     path = Path(source)
-    if path.is_dir():
-        # The first Grow set is what the base policy wrote, and the only one of it that has many
-        # samples a prompt.
-        path = path / "g01" / "grow.parquet"
-    if not path.is_file():
+    # The first Grow set is what the base policy wrote, and the only one of it that has many samples
+    # a prompt. Where a file is named by a link, the user meant what it leads to.
+    in_run = path, "g01/grow.parquet"
+    root, name = in_run if path.is_dir() else (path.resolve().parent, path.resolve().name)
+    if not plain.is_file(root, name):
         raise BadInput(
             f"{source}: no pool of generations; expected '{BUILTIN}', a Parquet file, or a run "
             "folder whose first Grow set is scored"
         )
-    return path
+    return root, name
 
 
 def _equal(table: pd.DataFrame, rows: Rows, path: Path) -> Rows:

@@ -92,6 +92,8 @@ def compare(
     hooks = _hooks()
     # Before anything is trained, which may take a day.
     form = ",".join(formats or ["html"])
+    from restaudit.files import plain
+
     hooks["check"](form)
     given = list(runs or [])
     if recipe is not None:
@@ -115,7 +117,7 @@ def compare(
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
     # A study's document goes beside its runs, unless another place was named.
-    if len(given) == 1 and (given[0] / "study.json").is_file():
+    if len(given) == 1 and plain.is_file(given[0], "study.json"):
         place = given[0] if out == Path("comparison") else out
         written = hooks["study"](given[0], form, place)
     elif len(given) < 2:

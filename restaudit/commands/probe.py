@@ -289,11 +289,12 @@ def _writable(path: Path | None) -> None:
 def _out(result: ProbeResult, output: Format, json_file: Path | None) -> None:
     from rich.console import Console
 
+    from restaudit.files import plain
     from restaudit.probing.show import as_json, show
 
     if json_file is not None:
         try:
-            json_file.write_text(as_json(result), encoding="utf-8")
+            plain.write_out(json_file, as_json(result).encode())
         except OSError as e:
             raise BadInput(f"{json_file}: cannot be written: {e.strerror}") from None
     if output is Format.JSON:

@@ -100,8 +100,6 @@ def fit_scale(job: Job) -> None:
         rows = job.d_eval("scale", "D_eval, base policy", f"{BASE}/d_eval")
         scale = Scale.fit(rows["reward"].to_numpy())
         rows["reward_01"] = scale.apply(rows["reward"].to_numpy())
-        (out / REWARD).mkdir()
-        (out / BASE).mkdir(parents=True)
         write_json(scale.to_json(), out / REWARD / SCALE)
         write_table(rows, out / BASE / "d_eval.parquet", D_EVAL)
         return as_facts({"d_eval_reward": rows["reward"].mean(), **job.policy.parameters()})

@@ -197,7 +197,6 @@ def prepare_human(
             assert_never(unknown)
 
     def build(out: Path) -> HumanScore:
-        out.mkdir(parents=True, exist_ok=True)
         score, facts = make(out)
         described = {"label": score.label, "unit": score.unit, "description": score.description}
         write_json({"schema": SCHEMA, "kind": config.kind, **described, **facts}, out / FILE)

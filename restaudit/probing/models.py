@@ -21,6 +21,7 @@ from restaudit.data.prompts import load_prompts
 from restaudit.data.records import RowReport
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import as_messages, as_text, normalise
+from restaudit.files import plain
 from restaudit.probing.session import MoreEvidence, ProbeResult, ProbeSettings, probe_tables
 
 if TYPE_CHECKING:
@@ -323,7 +324,8 @@ def _save(one: Generations, prompts: pd.DataFrame, path: Path) -> None:
         prompt=owners["prompt"].to_numpy(), references=owners["references"].to_numpy()
     )
     try:
-        table[list(SAVED)].to_parquet(path, index=False, compression="zstd")
+        with plain.created(path.parent, path.name) as f:
+            table[list(SAVED)].to_parquet(f, index=False, compression="zstd")
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
 

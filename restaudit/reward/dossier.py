@@ -64,7 +64,6 @@ def describe(
     Who judged, on what data, and how well it predicts people are MISSING: nobody here knows.
     `limits` are sentences; `facts` is whatever else the digest rests on or a reader should know.
     """
-    out.mkdir(parents=True, exist_ok=True)
     papers = {
         "kind": kind,
         "name": reward.name,

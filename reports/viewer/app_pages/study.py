@@ -4,6 +4,7 @@ compare` has it.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import streamlit as st
@@ -25,7 +26,8 @@ def _studies(root: Path) -> dict[str, Path]:
     studies = {}
     # `restaudit ui STUDY/runs` opens the runs of a study, whose plan lies one folder above.
     for folder in (root, *inside, root.resolve().parent):
-        if folder.is_dir() and not folder.is_symlink() and (folder / FILE).is_file():
+        # What is no plain file there, the study's own page says.
+        if not folder.is_symlink() and os.path.lexists(folder / FILE):
             studies[folder.resolve().name] = folder
     return studies
 

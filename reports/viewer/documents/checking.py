@@ -7,7 +7,6 @@ checked here that is not checked there.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ from restaudit.evidence.verify.sentences import (
     standing_lines,
 )
 from restaudit.evidence.verify.stages import within
+from restaudit.files import plain
 
 MIB = 1 << 20
 # An upload lies in the app's memory; what it unpacks to, on its disk.
@@ -186,9 +186,8 @@ def check_bundle(
     """Check an uploaded bundle in a temporary folder that is removed whatever happens."""
     stages = Checklist(show, archive=True, bundle=True)
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder, ExitStack() as stack:
+        plain.copy(upload, Path(folder), "bundle.zip")
         path = Path(folder) / "bundle.zip"
-        with path.open("wb") as f:
-            shutil.copyfileobj(upload, f)
         try:
             with within(Stage.ARCHIVE, stages.begin):
                 run = stack.enter_context(
@@ -210,8 +209,7 @@ def public_key(data: bytes, name: str) -> PublicKey:
 def witnessed(data: bytes) -> Anchor:
     """An uploaded anchor. Raises BadInput for anything else."""
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
-        path = Path(folder) / "anchor.json"
-        path.write_bytes(data)
+        path = plain.write(Path(folder), "anchor.json", data)
         try:
             return load_anchor(path)
         except BadInput as e:

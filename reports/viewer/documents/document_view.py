@@ -17,6 +17,7 @@ from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.seal.statements import REPORT_FILE
+from restaudit.files import plain
 
 AS_TRAINING_BEGAN = "as training began"
 
@@ -59,7 +60,7 @@ def signed_together(run: Run) -> bool:
     """Whether somebody signed the files under report/; another file there, or other bytes, needs
     their signature.
     """
-    return (run.path / SIGNATURES / REPORT_FILE).is_file()
+    return plain.is_file(run.path, f"{SIGNATURES}/{REPORT_FILE}")
 
 
 def warn_signed(run: Run) -> None:

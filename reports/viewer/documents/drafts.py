@@ -10,10 +10,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +21,11 @@ import streamlit as st
 
 from reports.viewer import frame
 from reports.viewer.documents.form import Given
-from restaudit.files.cache import cache_folder
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
+from restaudit.files import plain as files
+from restaudit.files.cache import cache_folder
+from restaudit.files.strict import parse_json
 
 FOLDER, SCHEMA, LARGEST = "drafts", 1, 4 << 20
 # How many drafts are offered at once.
@@ -60,10 +60,7 @@ def write(folder: Path, token: str, given: Given) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A file that only its owner can read.
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as f:
-            f.write(text)
-        Path(temporary).replace(_file(folder, token))
+        files.write(folder, _file(folder, token).name, text.encode(), mode=0o600)
     except OSError as e:
         raise BadInput(f"{folder}: cannot be written: {e.strerror}") from None
 
@@ -99,12 +96,12 @@ def _file(folder: Path, token: str) -> Path:
 
 def _read(path: Path) -> Draft | None:
     try:
-        if not TOKEN.fullmatch(path.stem) or path.is_symlink() or path.stat().st_size > LARGEST:
+        if not TOKEN.fullmatch(path.stem):
             return None
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(files.read(path.parent, path.name, LARGEST))
         at = datetime.datetime.fromisoformat(raw["at"]).astimezone(datetime.UTC)
         return Draft(path.stem, at, _given(raw)) if raw["schema"] == SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (BadInput, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

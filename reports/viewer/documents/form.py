@@ -18,6 +18,7 @@ from reports.frameworks.schema import Question, feeds, run_questions
 from reports.record.files import Records
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
+from restaudit.files import plain
 
 NAME = "form.yaml"
 _Use = Callable[[Path], Declarations]
@@ -114,8 +115,7 @@ def _with_file(data: bytes, use: _Use) -> Declarations:
         raise BadInput(f"the form takes {len(data):,} bytes; expected at most {MOST_BYTES:,}")
     # Through a file, so that it is read by the very code of `restaudit declare`.
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
-        path = Path(folder) / NAME
-        path.write_bytes(data)
+        path = plain.write(Path(folder), NAME, data)
         try:
             return use(path)
         except BadInput as e:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import shutil
 import tempfile
 import weakref
@@ -17,6 +17,7 @@ from reports.document.model import Document
 from reports.document.render import Format, render
 from reports.frameworks.build import COVERAGE, framework_document
 from reports.frameworks.declared import run_declarations
+from reports.frameworks.forms import MOST_BYTES as MOST_FORM
 from reports.frameworks.forms import RUN_FILE as DECLARED
 from reports.record.files import Records
 from reports.reward import commands as dossier
@@ -26,7 +27,9 @@ from reports.viewer.reading import AS_RUN
 from reports.viewer.text import size
 from restaudit.errors import BadInput
 from restaudit.evidence.bundle.pack import Wish
+from restaudit.evidence.ledger import digest_in
 from restaudit.evidence.record import Run
+from restaudit.files import plain
 
 MIB = 1 << 20
 # A browser's download passes through the memory of the app.
@@ -97,8 +100,9 @@ def declared_digest(run: Run) -> str:
 
     The ledger does not cover them.
     """
-    path = run.path / DECLARED
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not plain.is_file(run.path, DECLARED):
+        return ""
+    return digest_in(run.path, DECLARED, MOST_FORM).sha256
 
 
 def exports_zip(run: Run, names: Sequence[str]) -> bytes:
@@ -117,13 +121,14 @@ def exports_zip(run: Run, names: Sequence[str]) -> bytes:
                 f"the exports take {size(total)}, more than the {size(MOST_BYTES)} that the app "
                 f"hands out; in a terminal: restaudit export {run.path}"
             )
-        packed = Path(folder) / "exports.zip"
+        packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(files):
-                entry = zipfile.ZipInfo(path.relative_to(out).as_posix(), DATE)
+                name = path.relative_to(out).as_posix()
+                entry = zipfile.ZipInfo(name, DATE)
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
-        return packed.read_bytes()
+                archive.writestr(entry, plain.read(out, name, MOST_BYTES))
+        return packed.getvalue()
 
 
 def sizes(run: Run) -> Sizes:

@@ -10,6 +10,7 @@ as it decodes them.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from reports.record.files import Records
 from reports.viewer.reading import AS_RUN
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import as_text
-from restaudit.evidence.record import BASE, ITERATION, Run, with_ratings
+from restaudit.evidence.record import BASE, ITERATION, LARGEST_TABLE, Run, with_ratings
+from restaudit.files import plain
 
 BASIC = (
     "sample_id",
@@ -112,20 +114,24 @@ def last_audit(every: Sequence[Place]) -> Place:
 
 # --- tables
 
+# A run folder, and the name of a table in it.
+Table = tuple[Path, str]
 
-def recorded(run: Run, name: str) -> Path:
+
+def recorded(run: Run, name: str) -> Table:
     """A table of the run folder, whose bytes are as the ledger has them.
 
     They are hashed once for as long as the file's size and time of change stay the same. Raises
     VerificationFailed or BadInput.
     """
-    path = run.path / name
     source = Records(run).source(name)
-    if path.is_symlink() or not path.is_file():
-        raise BadInput(f"{path}: missing from the run folder")
-    now = path.stat()
+    try:
+        with plain.opened(run.path, name, LARGEST_TABLE) as f:
+            now = os.fstat(f.fileno())
+    except FileNotFoundError:
+        raise BadInput(f"{run.path / name}: missing from the run folder") from None
     _hashed(str(run.path), name, source.sha256, now.st_size, now.st_mtime_ns)
-    return path
+    return run.path, name
 
 
 @st.cache_data(max_entries=CHECKED, show_spinner=False)
@@ -135,14 +141,18 @@ def _hashed(folder: str, name: str, sha256: str, size: int, changed: int) -> str
     return f"{sha256} {size} {changed}"
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+def batches(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches of a table with the number of their first row.
 
     Raises BadInput for a table that is none.
     """
+    path = table[0] / table[1]
     try:
         # A row group may hold a million texts: read as they are decoded, and not all of them first.
-        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+        with (
+            plain.opened(*table) as opened,
+            pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file,
+        ):
             missing = [c for c in columns if c not in file.schema_arrow.names]
             if missing:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
@@ -164,19 +174,20 @@ def _check_types(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
             raise BadInput(f"{path}: the column {name} holds something else than text")
 
 
-def columns_of(path: Path) -> list[str]:
+def columns_of(table: Table) -> list[str]:
     """The names of a table's columns."""
     try:
-        return [str(n) for n in pq.read_schema(path).names]
+        with plain.opened(*table) as f:
+            return [str(n) for n in pq.read_schema(f).names]
     except (pa.ArrowException, OSError) as e:
-        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+        raise BadInput(f"{table[0] / table[1]}: not a readable Parquet table ({e})") from None
 
 
-def rows_at(path: Path, positions: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+def rows_at(table: Table, positions: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Some rows in the order of `positions`; reading ends with the last one of them."""
     wanted = np.unique(np.asarray(positions, dtype=np.int64))
     by_position: dict[int, dict[str, Any]] = {}
-    for first, batch in batches(path, columns):
+    for first, batch in batches(table, columns):
         here = wanted[(wanted >= first) & (wanted < first + batch.num_rows)]
         if len(here):
             rows = batch.take(pa.array(here - first)).to_pylist()

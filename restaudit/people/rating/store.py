@@ -33,8 +33,6 @@ LOCK = ".lock"
 PATIENCE = 60.0
 # What a crash left of a last line is kept in the file of this name beside it.
 TORN = ".torn"
-# In bytes: a rating takes about 500, and what other tools export holds texts as well.
-LARGEST = 256 << 20
 # Bytes that are read at a time in looking for the last line.
 BLOCK = 1 << 16
 # The columns of `load_ratings`.
@@ -205,7 +203,7 @@ def read_text(path: Path) -> str:
 def read_bytes(path: Path) -> bytes:
     """What a file holds. Raises BadInput where it cannot be read, or is a link."""
     try:
-        return plain.read(path.parent, path.name, LARGEST)
+        return plain.read(path.parent, path.name)
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file") from None
     except OSError as e:
