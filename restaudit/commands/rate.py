@@ -193,14 +193,14 @@ def take(
     ] = False,
 ) -> None:
     """Take ratings or choices back: all of a file or, with the wrong rows named, nothing of it."""
+    from restaudit.files.given import whole_text
     from restaudit.people.rating import import_ratings, progress
     from restaudit.people.rating.pairs import import_choices
     from restaudit.people.rating.pairs.sheet import LAYOUTS, holds_choices
     from restaudit.people.rating.pairs.wins import pair_progress
-    from restaudit.people.rating.store import read_text
 
     # Choices come back by the same command: whoever has the file need not know what it holds.
-    of_pairs = holds_choices(read_text(file))
+    of_pairs = holds_choices(whole_text(file))
     progress_of = pair_progress if of_pairs else progress
     if of_pairs:
         if format is not None and format.value not in LAYOUTS:

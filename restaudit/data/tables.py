@@ -196,7 +196,8 @@ def _json_lines(path: Path) -> Iterator[SourceRow]:
     for number, line in given.lines(path):
         if line.strip():
             where = f"line {number}"
-            yield SourceRow(where, _object(path, where, given.json_row(path, where, line)))
+            value = given.json_row(f"{path}: {where}", line)
+            yield SourceRow(where, _object(path, where, value))
 
 
 def _json_array(path: Path) -> Iterator[SourceRow]:
@@ -245,6 +246,7 @@ def _hub_rows(source: TableSource) -> Iterator[SourceRow]:
             str(config) if config else None,
             revision=match["revision"],
             split=source.split,
+            trust_remote_code=False,
         )
     except parquet.ERRORS as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]

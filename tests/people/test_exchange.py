@@ -181,7 +181,8 @@ def test_times_without_a_zone_are_utc_and_counted(run: Path, tasks: TaskSet) -> 
         ("hello", "is like none of the known formats"),
         ("[1]", "row 1: expected a JSON object, found int"),
         ('{"item_id": 1', "row 1: not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested more than 64 levels deep"),
+        ('{"item_id": 1, "item_id": 2}', "row 1: the key 'item_id' comes twice"),
         ('{"a": 1}', "is like none of the known formats; say which: --format"),
         ("item_id,score,score\n1,2,3\n", "row 1: the column 'score' is there twice"),
         ("item_id,score\n1,2,3\n", "row 2: 3 cells; the header has 2 columns"),
@@ -204,9 +205,13 @@ def test_unreadable_files_say_why(run: Path, tasks: TaskSet) -> None:
         import_ratings(run, path)
     with pytest.raises(BadInput, match="there is no such file"):
         import_ratings(run, run.parent / "none")
+    # Whoever names a link means what it leads to; what waits or never ends is refused.
     (run.parent / "link").symlink_to(path)
-    with pytest.raises(BadInput, match="symbolic link"):
+    with pytest.raises(BadInput, match="link: not UTF-8 at byte 14"):
         import_ratings(run, run.parent / "link")
+    (run.parent / "zeros").symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match="zeros: is a device; expected a file"):
+        import_ratings(run, run.parent / "zeros")
     with pytest.raises(BadInput, match="format 'excel': expected one of native, label-studio"):
         import_ratings(run, returned(run, tasks, "csv"), format="excel")
 

@@ -149,9 +149,9 @@ def text_or_file(given: str) -> str:
         # A long text is no path, and a system says so by an error.
         is_file = False
     if is_file:
-        from restaudit.people.rating.store import read_text
+        from restaudit.files.given import whole_text
 
-        return read_text(Path(given)).strip()
+        return whole_text(Path(given)).strip()
     return given
 
 

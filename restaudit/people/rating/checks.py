@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,7 +228,8 @@ def score_of(value: Any, choices: tuple[float, ...]) -> float | str:
     number = math.nan
     # A tick is True in some tools' files, and float(True) would be a score of 1.
     if isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
+        with suppress(OverflowError):  # a whole number of 400 digits
+            number = float(value)
     elif isinstance(value, str):
         try:
             number = float(value.strip())
@@ -251,11 +253,11 @@ def time_of(value: Any) -> datetime | None:
             seconds = value / 1000 if abs(value) > MILLISECONDS else value
             return datetime.fromtimestamp(seconds, UTC)
         time = datetime.fromisoformat(str(value).strip())
+        if time.tzinfo is None:
+            return time.replace(tzinfo=UTC)
+        return time.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    if time.tzinfo is None:
-        return time.replace(tzinfo=UTC)
-    return time.astimezone(UTC)
 
 
 def same_text(response: str, text: str) -> bool:

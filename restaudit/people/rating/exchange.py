@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files.given import whole_text
 from restaudit.people.rating.checks import Book, K, RatingRow, iso, open_book, problems
 from restaudit.people.rating.formats import detect, named
 from restaudit.people.rating.formats.vote import FileVotes, Vote
@@ -26,12 +27,12 @@ from restaudit.people.rating.store import (
     locked,
     made_human_folder,
     read_rows,
-    read_text,
     write_text,
 )
 from restaudit.people.rating.tasks import load_tasks, sha256
 
-SHOWN_PROBLEMS = 20
+# A cell can have a million characters.
+SHOWN_PROBLEMS, SHOWN_OF_ONE = 20, 400
 
 
 class RatingsRefused(BadInput):
@@ -42,7 +43,7 @@ class RatingsRefused(BadInput):
 
     def __init__(self, file: Path, problems: Sequence[str], ratings: int) -> None:
         self.problems = tuple(problems)
-        shown = "\n".join(f"  {p}" for p in self.problems[:SHOWN_PROBLEMS])
+        shown = "\n".join(f"  {p[:SHOWN_OF_ONE]}" for p in self.problems[:SHOWN_PROBLEMS])
         more = len(self.problems) - SHOWN_PROBLEMS
         rest = f"\n  and {more} more" if more > 0 else ""
         super().__init__(
@@ -88,7 +89,7 @@ def import_ratings(
     from restaudit.evidence.record import Run
 
     file = Path(file)
-    text = read_text(file)
+    text = whole_text(file)
     try:
         layout = named(format) if format is not None else detect(text)
         file_votes = layout.read(text)

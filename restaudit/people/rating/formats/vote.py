@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files.given import COLUMNS, LONGEST, MOST_VALUES, json_row
+from restaudit.files.strict import KeyTwice, parse_row
 from restaudit.people.rating.sheet import Sheet
 
 DEVELOPER = ("developer", "is_developer", "rater_is_developer")
@@ -22,7 +23,8 @@ MACHINES = frozenset(
 )
 Record = dict[str, Any]
 DELIMITERS = (",", ";", "\t")
-BIGGEST_CELL = 1 << 24
+# Rows of one file of ratings, which is held whole.
+MOST_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -138,25 +140,36 @@ def json_rows(text: str) -> list[tuple[str, Record]]:
     """
     rows: list[tuple[str, Record]] = []
     if text.lstrip()[:1] == "[":
-        for n, value in enumerate(_json(text, "this JSON file"), start=1):
+        _few_values(text)
+        values = json_row("this JSON file", text, halves=False)
+        for n, value in enumerate(values, start=1):
             rows.append((f"row {n}", _record(value, f"row {n}")))
         return rows
     # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            rows.append((f"row {n}", _record(_json(line, f"row {n}"), f"row {n}")))
+            _few_values(line, f"row {n}: ")
+            rows.append((f"row {n}", _record(json_row(f"row {n}", line, halves=False), f"row {n}")))
+            _few(rows)
     return rows
 
 
 def one_object(text: str) -> Record | None:
     """The record of a file that is one JSON object over several lines; None where it is something
     else.
+
+    Raises BadInput where a key comes twice in it.
     """
+    _few_values(text)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value, end = parse_row(text, halves=False)
+    except KeyTwice as e:
+        raise BadInput(f"row 1: {e}") from None
+    except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    if text[end:].strip() or not isinstance(value, dict):
+        return None
+    return value
 
 
 def table_rows(text: str) -> list[tuple[str, Record]]:
@@ -171,6 +184,7 @@ def table_rows(text: str) -> list[tuple[str, Record]]:
                 raise BadInput(f"row {n}: {len(cells)} cells; the header has {len(header)} columns")
             if any(cells):
                 rows.append((f"row {n}", dict(zip(header, cells, strict=False))))
+                _few(rows)
     except csv.Error as e:
         raise BadInput(f"not readable as a table ({e})") from None
     return rows
@@ -183,7 +197,7 @@ def header_of(text: str) -> Record:
 
 def _reader(text: str) -> tuple[list[str], Any]:
     # The module's own limit is 131,072 characters, which a prompt with a document may exceed.
-    csv.field_size_limit(BIGGEST_CELL)
+    csv.field_size_limit(LONGEST)
     first = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -191,9 +205,11 @@ def _reader(text: str) -> tuple[list[str], Any]:
         header = [c.strip() for c in next(reader, [])]
     except csv.Error as e:
         raise BadInput(f"not readable as a table ({e})") from None
-    for column in header:
-        if column and header.count(column) > 1:
-            raise BadInput(f"row 1: the column {column!r} is there twice")
+    if len(header) > COLUMNS:
+        raise BadInput(f"row 1: {len(header):,} columns; at most {COLUMNS:,} are read")
+    for column, count in Counter(header).items():
+        if column and count > 1:
+            raise BadInput(f"row 1: the column {column[:80]!r} is there twice")
     return header, reader
 
 
@@ -203,8 +219,14 @@ def _record(value: Any, where: str) -> Record:
     return dict(value)
 
 
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise BadInput(f"{where}: not valid JSON ({e})") from None
+def _few(rows: list[tuple[str, Record]]) -> None:
+    if len(rows) > MOST_ROWS:
+        raise BadInput(f"more than {MOST_ROWS:,} rows, the most that are read of ratings")
+
+
+def _few_values(text: str, where: str = "") -> None:
+    """Raise BadInput where a JSON text may hold more values than memory should: each takes up to 90
+    bytes, and can be written in three.
+    """
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise BadInput(f"{where}more than {MOST_VALUES:,} values; divide the file into several")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.files.given import whole_text
 from restaudit.people.rating.checks import (
     Book,
     RatingRow,
@@ -42,7 +43,7 @@ from restaudit.people.rating.pairs.sheet import (
     read_sheet,
     sheet_text,
 )
-from restaudit.people.rating.store import CHOICES_FILE, made_human_folder, read_text, write_text
+from restaudit.people.rating.store import CHOICES_FILE, made_human_folder, write_text
 from restaudit.people.rating.tasks import run_secret, sha256, table_of
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def import_choices(
     from restaudit.evidence.record import Run
 
     file = Path(file)
-    text = read_text(file)
+    text = whole_text(file)
     try:
         layout, file_votes = read_choices(text)
     except BadInput as e:
