@@ -1,8 +1,9 @@
 """Run or resume a run once for each `STEP:MOMENT`, each time in a process that kills itself there.
 
-Moments: `inside`, `placed` or `torn`. The processes are forks of this one, which has imported what
-a run needs and has done nothing with it: the import of torch is paid once, and every process starts
-a run from nothing all the same.
+Moments: `inside`, `placed` or `torn`. What to do is read from standard input, a line of JSON at a
+time: `{"folder", "run", "kills"}`; the answer to each is a line of JSON, what was not as asked. The
+processes are forks of this one, which has imported what a run needs and has done nothing with it:
+the import of torch is paid once, and every process starts a run from nothing all the same.
 """
 
 import json
@@ -27,7 +28,7 @@ from restaudit.evidence import ledger, steps
 from restaudit.loop import running
 
 
-def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:
+def go(folder: Path, run: Path, step: str, moment: str) -> None:
     real_step, real_append = steps.Writer.step, steps.Writer._append
 
     def kill() -> None:
@@ -54,25 +55,44 @@ def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:
         steps.Writer.step = killed_inside
     else:
         steps.Writer._append = killed_at_append
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
     if (run / "plan.json").exists():
         running.resume(run, Reporter(quiet=True))
     else:
+        raw = json.loads((folder / "config.json").read_text())
         running.start(parse(raw), run, Reporter(quiet=True))
 
 
-def main() -> None:
-    raw, run = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    for at in sys.argv[3:]:
+def wrong(folder: Path, run: Path, kills: list[str]) -> str:
+    """What was not as asked, or nothing."""
+    failed = folder / "failed.txt"
+    for at in kills:
         child = os.fork()
         if not child:
             try:
-                go(raw, run, *at.split(":"))
-            finally:  # it came past the moment it was to die at, or failed before
-                traceback.print_exc()
+                go(folder, run, *at.split(":"))
+                failed.write_text("came past the moment it was to die at", encoding="utf-8")
+            except BaseException:  # noqa: BLE001 -- the test shows it
+                failed.write_text(traceback.format_exc(), encoding="utf-8")
+            finally:
                 os._exit(1)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != -signal.SIGKILL:
-            raise SystemExit(f"{at}: exit {code}, not killed")
+            why = failed.read_text(encoding="utf-8") if failed.exists() else ""
+            return f"{at}: exit {code}, not killed: {why}"
+    return ""
+
+
+def main() -> None:
+    # Whatever else a run writes to standard output is not an answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        found = wrong(Path(asked["folder"]), Path(asked["run"]), asked["kills"])
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
 
 
 main()

@@ -1,7 +1,6 @@
 """`kill -9` in every kind of step, then resume: the digests of a run that nobody killed."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,18 +31,30 @@ ASKED_KILLS = (("g01/i01/samples", "inside"), ("g01/i01/wait", "placed"))
 RATED_KILLS = (("g01/i01/audit", "placed"),)
 
 
-def kill(folder: Path, run: Path, kills) -> None:
-    """Start or resume the run once for each kill, in a process of its own that dies there."""
-    driver = Path(__file__).with_name("kill_driver.py")
-    done = subprocess.run(
-        [sys.executable, str(driver), str(folder / "config.json"), str(run), *map(":".join, kills)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
+@pytest.fixture(scope="module")
+def kill():
+    """`kill(folder, run, kills)`: start or resume the run once for each kill, in a process of its
+    own that dies there.
+
+    One driver makes the processes of both tests: its imports take 5 s.
+    """
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("kill_driver.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    ) as driver:
+
+        def kill(folder: Path, run: Path, kills) -> None:
+            asked = {"folder": str(folder), "run": str(run), "kills": list(map(":".join, kills))}
+            driver.stdin.write(json.dumps(asked) + "\n")
+            driver.stdin.flush()
+            answer = driver.stdout.readline()
+            assert answer, "the driver ended"
+            wrong = json.loads(answer)
+            assert not wrong, wrong
+
+        yield kill
 
 
 def same(whole: Path, killed: Path) -> None:
@@ -57,7 +68,7 @@ def same(whole: Path, killed: Path) -> None:
 
 
 def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_was_not(
-    tiny_policy, job_folder, silent
+    tiny_policy, job_folder, silent, kill
 ):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
     start(parse(raw), job_folder / "whole", silent)
@@ -68,7 +79,7 @@ def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_wa
 
 
 def test_a_run_that_people_rate_loses_nothing_when_it_is_killed_while_it_asks_or_takes(
-    tiny_policy, job_folder, silent
+    tiny_policy, job_folder, silent, kill
 ):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1) | {"human": PEOPLE}
     whole, killed = job_folder / "whole", job_folder / "killed"
