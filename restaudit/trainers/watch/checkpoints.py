@@ -4,7 +4,6 @@ that is asked for.
 
 from __future__ import annotations
 
-import functools
 import gc
 import hashlib
 from dataclasses import dataclass, field
@@ -177,7 +176,7 @@ def digests(checkpoint: Path, under: Path | None = None) -> dict[str, str]:
     names: set[str] = set()
     for pattern in (*WEIGHTS, *WORDS):
         names |= {path.name for path in checkpoint.glob(pattern) if path.is_file()}
-    by_name = {name: _digest(checkpoint / name) for name in sorted(names)}
+    by_name = {name: raw_digest(checkpoint / name) for name in sorted(names)}
     if ADAPTER_CONFIG in by_name:
         base = under or base_of(checkpoint)
         # An adapter alone says nothing: another model under it is another policy.
@@ -189,22 +188,9 @@ def digests(checkpoint: Path, under: Path | None = None) -> dict[str, str]:
 def digest_of_checkpoint(checkpoint: Path, under: Path | None = None) -> str:
     """One digest over `digests`, or of the file where the checkpoint is one."""
     if checkpoint.is_file():
-        return _digest(checkpoint)
+        return raw_digest(checkpoint)
     lines = "".join(f"{name}\0{sha}\n" for name, sha in digests(checkpoint, under).items())
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_of(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-
-
-@functools.cache
-def _digest_of(path: Path, *_as_it_is: int) -> str:
-    """Every look asks for the digest of the base policy: a file that nobody touched is read
-    once.
-    """
-    return raw_digest(path)
 
 
 def _iteration(folder: Path, steps: dict[str, Path]) -> str:
