@@ -362,7 +362,7 @@ def _unchecked(
     ]
     used = {signed.signer, signed.report_by, bundled.signed_by if bundled else None}
     for name in names:
-        why = next((w for place, w in OF_NOBODY.items() if name.startswith(place)), "")
+        why = OF_NOBODY.get(name) or OF_NOBODY.get(f"{name.partition('/')[0]}/", "")
         if name == LOCK and _is_empty(run, LOCK):
             continue
         if is_temporary(name):
