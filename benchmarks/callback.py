@@ -97,7 +97,13 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
             seconds.append(time.perf_counter() - self.began)
 
     audit = Timed("reviews", folder / "run", looks=looks or 1, changes=CHANGES)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+    )
     arguments = GRPOConfig(
         output_dir=str(folder / "out"),
         max_steps=steps,
@@ -124,7 +130,9 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
             reward_funcs=_length,
             args=arguments,
             train_dataset=audit.dataset("grow"),
-            processing_class=AutoTokenizer.from_pretrained(path),
+            processing_class=AutoTokenizer.from_pretrained(
+                path, trust_remote_code=False, local_files_only=True
+            ),
             peft_config=LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"),
             callbacks=[audit if looks else Clock()],
         ).train()

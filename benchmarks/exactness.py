@@ -328,7 +328,13 @@ def _examples(prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:
 def _fresh(checkpoint: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+    ).eval()
 
 
 def _note(row: Row, policy: Policy) -> None:

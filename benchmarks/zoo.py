@@ -485,7 +485,7 @@ def make(name: str, folder: Path) -> None:
     kind = AutoModelForSeq2SeqLM if config.model_type == "t5" else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = kind.from_config(config, dtype=torch.float32)
+        model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)
         enlarge(model)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = 3, 0
     model.save_pretrained(folder)
@@ -705,7 +705,14 @@ def _base(variant: str, folder: Path) -> Any:
         settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=four, load_in_8bit=not four
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+        **settings,
+    )
     kind = variant.removeprefix("lora_packed_")
     return _packed(model, kind) if kind != variant else model
 

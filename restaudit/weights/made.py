@@ -229,7 +229,11 @@ def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
         chosen["dtype"] = dtype
     with quiet_loading():
         model = AutoModelForCausalLM.from_pretrained(
-            str(folder), trust_remote_code=False, use_safetensors=True, **chosen
+            str(folder),
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            **chosen,
         )
     return model.to(device).eval()
 
@@ -238,9 +242,11 @@ def _check_words(policy: Policy, out: Path, responses: Sequence[Response]) -> No
     """Raise BadInput where the exported tokenizer asks in other tokens, or stops elsewhere."""
     from transformers import AutoTokenizer, GenerationConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(str(out), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(out), trust_remote_code=False, local_files_only=True
+    )
     stops = policy.stop_tokens
-    if GenerationConfig.from_pretrained(str(out)).eos_token_id != stops:
+    if GenerationConfig.from_pretrained(str(out), local_files_only=True).eos_token_id != stops:
         raise BadInput(
             f"the exported generation config does not stop at the audit's tokens {stops}; nothing "
             "was exported"

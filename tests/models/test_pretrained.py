@@ -4,7 +4,6 @@ their bases.
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import warnings
@@ -27,7 +26,6 @@ from restaudit.reward import Reward, build_reward, load_reward
 
 TEXTS = ["wonderful music", "dull", "the plot is a mess, the jokes are tired"]
 IDS = [[5, 17, 33, 80, 120, 6, 44, 210, 9, 71]]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def copied(folder: Path, out: Path) -> Path:
@@ -508,51 +506,3 @@ def test_an_adapter_of_another_model_and_one_without_weights_are_refused(
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(BadInput, match=r"has no weights \(adapter_model\.safetensors\)"):
         read_model("encoder", folder, "encoder", dtype=float32())
-
-
-# --- every loader of the package
-
-# Where models may be loaded otherwise, and why.
-ALLOWED = {
-    "restaudit/weights/made.py": "loads again what this program has just written as safetensors",
-    "restaudit/weights/outside.py": (
-        "puts an adapter that a run recorded on a model that load_model loaded"
-    ),
-}
-
-
-def said(call: ast.Call) -> dict[str, object]:
-    return {
-        k.arg: k.value.value for k in call.keywords if k.arg and isinstance(k.value, ast.Constant)
-    }
-
-
-def loaders(path: Path) -> list[tuple[str, ast.Call]]:
-    """Every call of from_pretrained in a file, with what it is called on; configurations are no
-    models.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [
-        n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
-    ]
-    found = [(ast.unparse(c.func.value), c) for c in calls if c.func.attr == "from_pretrained"]  # type: ignore[attr-defined]
-    return [(name, call) for name, call in found if not name.endswith("Config")]
-
-
-def test_no_model_is_loaded_but_without_code_and_from_safetensors() -> None:
-    """PEFT has no such arguments: who loads adapters with it refuses pickles first."""
-    wrong = []
-    for package in ("restaudit", "reports", "probes"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            module = path.relative_to(ROOT).as_posix()
-            for name, call in loaders(path):
-                wanted: dict[str, object] = {"trust_remote_code": False, "use_safetensors": True}
-                if "Tokenizer" in name:
-                    del wanted["use_safetensors"]
-                if "Peft" in name and module == "restaudit/models/pretrained.py":
-                    wanted = {}
-                missing = {k for k, v in wanted.items() if said(call).get(k, "not said") is not v}
-                if missing and module not in ALLOWED:
-                    wrong.append(f"{module}:{call.lineno}: {name} lacks {sorted(missing)}")
-    assert not wrong
-    assert loaders(ROOT / "restaudit" / "models" / "pretrained.py")

@@ -53,12 +53,13 @@ class Checkpoints(Policy):
 
     `base` is the checkpoint that is the base policy, and `digest` its digest when it was opened;
     `steps` maps an iteration ("step-50") to its checkpoint, a full model, or a PEFT adapter of the
-    model in `under`. Nothing is kept in the run folder.
+    model in `under`; `recorded` maps a checkpoint to the digest that its step recorded. Nothing is kept in the run folder.
     """
 
     base: Path = Path()
     digest: str = ""
     steps: dict[str, Path] = field(default_factory=dict)
+    recorded: dict[Path, str] = field(default_factory=dict)
     now: Path | None = None
     proved: dict[Path, Routes] = field(default_factory=dict)
 
@@ -82,25 +83,12 @@ class Checkpoints(Policy):
         # Two models may not fit into memory: the one goes before the other comes.
         self.model, self.now = None, None
         gc.collect()
-        adapter = is_adapter(path)
-        if path == self.base or adapter:
-            got = digest_of_checkpoint(self.base)
-            if got != self.digest:
-                raise BadInput(
-                    f"{self.base}: the base policy is not what the run began with (sha256 "
-                    f"{self.digest}, now {got}); bring that back, or begin another run"
-                )
+        read = {path, self.base} if is_adapter(path) else {path}
+        # Before, so that nothing else is loaded; and afterwards, so that nothing else was.
+        self._check_same(read)
         with quiet_loading():
-            if adapter:
-                self.model = self._adapted(path)
-            else:
-                self.model = load_model(
-                    path,
-                    str(path),
-                    dtype=self.config.dtype,
-                    device=self.device,
-                    attention=self.config.attn_implementation,
-                )
+            self.model = self._loaded(path)
+        self._check_same(read)
         self.model.requires_grad_(False)
         # Each checkpoint brings a configuration of its own, which decides how it computes.
         if path in self.proved:
@@ -119,6 +107,32 @@ class Checkpoints(Policy):
 
     def take(self) -> None:
         """Nothing: no weights are trained here."""
+
+    def _check_same(self, paths: set[Path]) -> None:
+        """Raise BadInput where files are not those whose digest is in the record."""
+        if self.base in paths and (got := digest_of_checkpoint(self.base)) != self.digest:
+            raise BadInput(
+                f"{self.base}: the base policy is not what the run began with (sha256 "
+                f"{self.digest}, now {got}); bring that back, or begin another run"
+            )
+        for path in paths & self.recorded.keys():
+            if (got := digest_of_checkpoint(path, self.under)) != self.recorded[path]:
+                raise BadInput(
+                    f"{path}: is not the checkpoint that was recorded (sha256 "
+                    f"{self.recorded[path]}, now {got}); bring that back"
+                )
+
+    def _loaded(self, path: Path) -> Any:
+        if is_adapter(path):
+            return self._adapted(path)
+        config = self.config
+        return load_model(
+            path,
+            str(path),
+            dtype=config.dtype,
+            device=self.device,
+            attention=config.attn_implementation,
+        )
 
     def _adapted(self, path: Path) -> Any:
         """The model below with the adapter merged into its weights."""

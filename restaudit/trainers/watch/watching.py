@@ -173,6 +173,7 @@ def _look(job: Job, base: Base, watcher: Watcher, step: int) -> None:
             f"{name}/train", name, lambda _: _of_checkpoint(job, watcher, path, step)
         )
         _same(path, content, digest_of_checkpoint(path, _under(job)), name)
+        job.policy.recorded[path] = str(content["sha256"])
         audit(job, name, policy=name)
         return
     # Read once, for the step's facts and for the audit, and not at all where both are recorded.
