@@ -27,12 +27,12 @@ demo: .venv/.demo ## install into .venv, then train and audit a small model on t
 	$(BIN)/restaudit demo
 
 test: lint ## install into .venv, then check style, types and imports, and run the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-lowest: ## run the tests with the oldest versions that pyproject.toml allows (needs uv; gigabytes)
 	$(UV) venv -q --allow-existing -p $(PYTHON) .venv-lowest
 	$(UV) pip install -q -p .venv-lowest --resolution lowest-direct -e '.[test]'
-	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.test ## check style, types and imports only
 	$(BIN)/ruff check .
