@@ -22,7 +22,7 @@ from restaudit.commands.compare import compare
 from restaudit.commands.dev import dev
 from restaudit.commands.ending import ended
 from restaudit.commands.probe import probe
-from restaudit.commands.program import Program
+from restaudit.commands.program import Code, Program
 from restaudit.commands.rate import rate
 from restaudit.commands.reward import reward
 from restaudit.commands.seal import SigningKey, anchor, bundle, keys, sign
@@ -159,7 +159,7 @@ def _run(
 
 
 @app.command()
-def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None:
+def resume(folder: Folder, code: Code = None, key: SigningKey = None, quiet: Quiet = False) -> None:
     """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
     from restaudit.commands.summary import finish
     from restaudit.console import Reporter
@@ -169,7 +169,7 @@ def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None
     signer = given_signer(key)
 
     reporter = Reporter(quiet=quiet)
-    finish(folder, lambda: go_on(folder, reporter, signer))
+    finish(folder, lambda: go_on(folder, reporter, signer, code or ()))
 
 
 @app.command()

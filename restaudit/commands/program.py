@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperOption
@@ -18,6 +18,14 @@ from restaudit.errors import BadInput
 MOST_SEED = 2**31 - 1
 MOST = 1_000_000_000
 COLUMN = "NAME=COLUMN, for example text=response"
+
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:CALLABLE",
+        help="Code that a folder of somebody else's names and that may be run; may be given again.",
+    ),
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

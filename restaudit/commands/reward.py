@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restaudit.commands.program import MOST, MOST_SEED, Program, keyed
+from restaudit.commands.program import MOST, MOST_SEED, Code, Program, keyed
 from restaudit.errors import BadInput
 
 reward = Program(
@@ -97,6 +97,7 @@ def validate_(
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same intervals.")
     ] = 0,
+    code: Code = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -111,7 +112,8 @@ def validate_(
     """
     from rich.console import Console
 
-    from restaudit.evidence.record import write_json
+    from restaudit.evidence.record import json_bytes
+    from restaudit.files import plain
     from restaudit.files.strict import NotStrict, parse_yaml
     from restaudit.reward.dossier import VALIDATION, beside
     from restaudit.reward_audit.validation import show, sources_of, stem, validate_outside
@@ -131,7 +133,7 @@ def validate_(
             raise BadInput(f"--option {key}={value}: {e}; quote the value") from None
     columns = keyed("--column", column, "NAME=COLUMN, for example chosen=better")
     sources = sources_of(files, form, options, columns, limit)
-    result = validate_outside(folder, sources, seed=seed)
+    result = validate_outside(folder, sources, seed=seed, code=code or ())
     # By the files' names, so that a second validation does not replace the first; cut, since a file
     # name has at most 255 bytes.
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
@@ -139,8 +141,7 @@ def validate_(
     # Shown first: what was measured must not be lost because a disk is full.
     show(result, Console(highlight=False))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(result.to_json(), path)
+        plain.write_out(path, json_bytes(result.to_json()), run=folder)
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     typer.echo(f"report: {path}")
@@ -162,6 +163,7 @@ def stress_(
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same report.")
     ] = 0,
+    code: Code = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -174,7 +176,8 @@ def stress_(
     """Spoil real texts in ways that make none better, search for exploits, and list what the reward
     pays for.
     """
-    from restaudit.evidence.record import write_json
+    from restaudit.evidence.record import json_bytes
+    from restaudit.files import plain
     from restaudit.reward.dossier import STRESS, beside
     from restaudit.reward_audit.standalone import opened, scorer, texts_of
     from restaudit.reward_audit.stress import stress
@@ -183,7 +186,7 @@ def stress_(
     alone, where = opened(folder)
     real = texts_of(alone, folder, texts)
     tested = stress(
-        scorer(alone, where),
+        scorer(folder, code or ()),
         real.prompts,
         real.texts,
         real.human,
@@ -198,8 +201,7 @@ def stress_(
     }
     report = {**tested.to_json(), **about}
     path = out or beside(folder) / STRESS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(report, path)
+    plain.write_out(path, json_bytes(report), run=folder)
     _print_verdict(_facts(where), report)
     typer.echo(f"report: {path}")
 

@@ -8,16 +8,17 @@ score), then the method's own steps: `rest` (Algorithm 1) or `online`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
-from restaudit.evidence.record import HUMAN, REWARD, Run, is_run
+from restaudit.evidence.record import HUMAN, PLAN, REWARD, Run, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.job import Job, halt_message, load_run_policy
+from restaudit.loop.named_code import may_run
 from restaudit.loop.refusals import (
     PreparedModels,
     check_method,
@@ -72,13 +73,16 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
         _do_all(under_plan(None, config, writer, reporter, artifacts, policy=policy))
 
 
-def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
+def resume(
+    run: Path, reporter: Reporter, given: Signer | None = None, code: Collection[str] = ()
+) -> None:
     """Go on with a run from its first step that is not done, with the signer that its plan names,
     if it names one.
 
-    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are
-    missing, BadInput when `given` is not the signer of the plan, and for a run that something else
-    writes.
+    `code` names the callables of somebody else's plan that may be run. Raises Halted when a gate
+    stopped it and nobody overrode that, Waiting when people's ratings are missing, BadInput when
+    `given` is not the signer of the plan, for a run that something else writes, and for one whose
+    plan names other code, unless this user began it here (see named_code).
     """
     record, signer = may_go_on(run, reporter, given)
     if record.state == "done":
@@ -86,8 +90,9 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
         return
     if (other := _other_writer(record)) is not None:
         raise BadInput(f"{run}: {other}")
+    may_run(run, PLAN, record.plan["config"], code)
     # From the plan, not from the recipe: what a run does was decided when it was sealed.
-    config = Config.model_validate(record.plan["config"])
+    config = record.config
     check_method(config.loop.method)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:

@@ -20,17 +20,21 @@ from restaudit.console import Reporter
 from restaudit.evidence.record import (
     BASE,
     HUMAN,
+    PLAN,
     PROMPTS,
     REWARD,
     SCHEMA,
     Run,
+    json_bytes,
     write_json,
     write_table,
 )
 from restaudit.evidence.steps import Content, Writer
+from restaudit.files import plain
 from restaudit.gates import rule_level
 from restaudit.loop.audit import planned_iterations
 from restaudit.loop.held_out import held_out_artifacts
+from restaudit.loop.named_code import remember
 from restaudit.loop.probe_evidence import remembers_known
 from restaudit.loop.toxicity import toxicity_artifacts
 from restaudit.models.artifacts import Artifact, resolve
@@ -87,13 +91,15 @@ def seal(
     def make(out: Path) -> Content:
         _write_data(config, prompts, out)
         plan = _plan(config, artifacts, prompts, key_id)
-        write_json(plan, out / "plan.json")
+        data = json_bytes(plan)
+        plain.write(out, PLAN, data)
+        remember(writer.run, data, plan["config"])
         write_json(_environment(config, policy), out / "environment.json")
         return {"name": config.name}
 
     writer.step("plan", "", make, context=("environment.json",))
     # Read back, so that this run goes on with exactly what a later `resume` will read.
-    return Config.model_validate(Run(writer.run).plan["config"])
+    return Run(writer.run).config
 
 
 def split_prompts(config: Config) -> Prompts:
@@ -189,7 +195,6 @@ def _write_data(config: Config, prompts: Prompts, out: Path) -> None:
     from restaudit.reward.leakage import leakage
 
     splits, overlap, reports = prompts
-    (out / "data").mkdir()
     for name, table in splits.items():
         write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
     report = {

@@ -4,7 +4,7 @@ in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,16 +19,19 @@ from restaudit.config.section import Section
 from restaudit.errors import BadInput
 from restaudit.evidence.record import (
     BASE,
+    PLAN,
     PROMPTS,
     REWARD,
     Run,
     is_run,
+    json_bytes,
     read_json,
     read_table,
     write_json,
 )
 from restaudit.evidence.steps import seed_of
 from restaudit.files import plain
+from restaudit.loop.named_code import may_run, remember
 from restaudit.reward.dossier import FILE
 
 if TYPE_CHECKING:
@@ -73,7 +76,9 @@ class RewardAlone(Section):
             seed=seed_of(self.seed, REWARD),
         )
         # Only now: a folder that holds a configuration is one whose training came to its end.
-        write_json(self.model_dump(mode="json"), out / CONFIG)
+        sealed = json_bytes(self.model_dump(mode="json"))
+        plain.write(out, CONFIG, sealed)
+        remember(out, sealed, {"reward": self.reward.model_dump(mode="json")})
         if leaked is not None:
             write_json(leaked, out / LEAKAGE)
         return reward
@@ -134,13 +139,30 @@ def refitted(run: Path, grow: str) -> Path:
     return run / REWARD / grow
 
 
-def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequence[str]], Scores]:
-    """The combined reward of any texts, (n,): a function of (prompts, texts)."""
+def loaded(path: Path, code: Collection[str] = ()) -> Reward:
+    """The reward of a run, or of a folder that `restaudit reward train` wrote.
+
+    Raises BadInput where it is a callable that this user neither began with nor names in `code`.
+    """
     from restaudit.models.devices import pick_device
     from restaudit.reward import load_reward
+
+    alone, where = opened(path)
+    sealed = PLAN if where != path else CONFIG
+    may_run(path, sealed, {"reward": alone.reward.model_dump(mode="json")}, code)
+    return load_reward(alone.reward, where, device=pick_device(alone.device))
+
+
+def scorer(
+    path: Path, code: Collection[str] = ()
+) -> Callable[[Sequence[str], Sequence[str]], Scores]:
+    """The combined reward of any texts, (n,): a function of (prompts, texts). Raises as `loaded`
+    does.
+    """
     from restaudit.reward.contract import combine
 
-    reward = load_reward(alone.reward, folder, device=pick_device(alone.device))
+    alone, _ = opened(path)
+    reward = loaded(path, code)
     # The combined reward, as training used it: an exploit of one member that the others outvote is
     # none.
     return lambda prompts, texts: combine(reward.score(prompts, texts), alone.reward.ensemble)[0]

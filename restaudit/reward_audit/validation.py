@@ -5,7 +5,7 @@ held-out items), and how a person reads the result.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from restaudit.reward.examples import Examples, examples
 from restaudit.reward.validation.judged import Judged, from_examples, from_feedback
 from restaudit.reward.validation.report import Validated, validated
 from restaudit.reward_audit.standalone import RewardAlone, opened
+from restaudit.reward_audit.standalone import loaded as load_reward
 
 SCHEMA = "restaudit.reward-validation/1"
 # As of the splits of a run (data.splits.near_duplicate_jaccard): what counts as the same text there
@@ -75,17 +76,15 @@ class OutsideValidation:
 
 
 def validate_outside(
-    folder: Path, sources: Sequence[TableSource], *, seed: int = 0
+    folder: Path, sources: Sequence[TableSource], *, seed: int = 0, code: Collection[str] = ()
 ) -> OutsideValidation:
     """Score the judged items of some files with the reward of a run or folder, and measure.
 
     Without `sources` the items are those its own data holds out. An item that two files have counts
-    for the first. Raises BadInput where the reward or a file cannot be used, files hold pairs and
-    ratings, or nothing is left.
+    for the first. `code` names the callables of somebody else's folder that may be run. Raises
+    BadInput where the reward or a file cannot be used, files hold pairs and ratings, or nothing is
+    left.
     """
-    from restaudit.models.devices import pick_device
-    from restaudit.reward import load_reward
-
     alone, where = opened(folder)
     loaded = [(source, load_feedback(source, alone.rows)) for source in sources]
     table = _together(loaded) if loaded else pd.DataFrame()
@@ -96,7 +95,7 @@ def validate_outside(
             "--data"
         )
     # The slow part comes last: everything that can be refused was refused before.
-    reward = load_reward(alone.reward, where, device=pick_device(alone.device))
+    reward = load_reward(folder, code)
     if loaded:
         judged = from_feedback(loaded[0][1].kind, table, reward.score, alone.reward.ensemble)
         data = tuple(_facts(source, feedback) for source, feedback in loaded)

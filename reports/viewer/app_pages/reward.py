@@ -75,10 +75,9 @@ def _answer(run: Run, reward: float) -> None:
 # use.
 @st.cache_resource(max_entries=1, show_spinner="Loading the reward model", hash_funcs=AS_RUN)
 def _scorer(run: Run) -> Scorer:
-    from restaudit.reward_audit.standalone import opened, scorer
+    from restaudit.reward_audit.standalone import scorer
 
-    alone, folder = opened(run.path)
-    return scorer(alone, folder)
+    return scorer(run.path)
 
 
 with frame.guarded():
