@@ -8,8 +8,10 @@ is what the library goes by.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,6 +36,10 @@ PAGE = 128 << 20
 # on the disk. Pages are unpacked one by one, and a text that comes again is in memory once, so that
 # these may be many; distinct texts may be RATIO times the file.
 PAGES, SEEN, MOST_SEEN = 100, 1000, 1 << 30
+# The number of the encoding in which a text is what differs from the one before.
+DELTA_BYTE_ARRAY = 7
+# Entries of a dictionary page that are looked at one by one.
+MOST_ENTRIES = 300_000
 # Rows that are turned into Python values at a time.
 BATCH = 4096
 # What pyarrow, and what it calls, raises on a file that is not what it says.
@@ -57,15 +63,30 @@ def unreadable(path: Path, error: BaseException) -> BadInput:
     return BadInput(f"{path}: not a readable Parquet file ({first})")
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A Parquet file whose footer and pages are plausible. `large` are the paths of columns that
+    could hold much more text than the file has bytes; `step` is how many rows may be read at once.
+    """
+
+    file: pq.ParquetFile
+    large: tuple[str, ...]
+    step: int
+
+    def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """The rows, some at a time; large columns as a dictionary each and indices into it."""
+        # Row group by row group: the library cannot join dictionaries that are within lists.
+        for k in range(self.file.num_row_groups):
+            yield from self.file.iter_batches(self.step, row_groups=[k], columns=columns)
+
+
 @contextmanager
 def checked(
     path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | None = None
-) -> Iterator[pq.ParquetFile]:
-    """A Parquet file whose footer and whose pages (of these columns, or all) are plausible; `file`
-    is the same, where it is open already.
+) -> Iterator[Checked]:
+    """A Parquet file, checked in these columns, or all; `file` is the same, where it is open.
 
-    Its texts are read as a dictionary each, so that a text in a million rows is in memory once.
-    Raises BadInput, also for what is raised in reading from it within the `with`.
+    Raises BadInput, also for what is raised in reading within the `with`.
     """
     import pyarrow as pa
 
@@ -75,10 +96,31 @@ def checked(
             _check_ends(path, file, size)
             parquet = _file(file)
             _check_footer(path, parquet, size)
-            _check_pages(path, file, parquet, size, columns)
-            yield _file(file, read_dictionary=_texts(parquet))
+            sums = _check_pages(path, file, parquet, size, columns)
+            large = {
+                name: of for name, of in sums.items() if of.texts > max(UNPACKED, RATIO * size)
+            }
+            coded = [name for name, of in large.items() if of.one == 0]
+            if coded:
+                parquet = _file(file, read_dictionary=coded)
+            yield Checked(parquet, tuple(large), _step(path, parquet, large))
         except (*ERRORS, pa.ArrowException) as e:
             raise unreadable(path, e) from None
+
+
+def _step(path: Path, parquet: pq.ParquetFile, large: Mapping[str, _Sums]) -> int:
+    """How many rows may be read at once, where each text can be as long as a page."""
+    step = BATCH
+    for name, of in large.items():
+        if of.one:
+            step = min(step, max(1, PAGE // of.one))
+            columns = (parquet.schema.column(k) for k in range(len(parquet.schema)))
+            if any(c.path == name and c.max_repetition_level for c in columns):
+                raise BadInput(
+                    f"{path}: column '{name}': texts in lists, written so that they may unpack to "
+                    "any size (DELTA_BYTE_ARRAY, or of one length); write it in another way"
+                )
+    return step
 
 
 def rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
@@ -108,7 +150,7 @@ def columns_of(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
 def names_of(path: Path) -> tuple[int, list[str]]:
     """How many rows there are, and the names of the columns. Raises BadInput as `checked` does."""
     with checked(path, ()) as parquet:
-        return parquet.metadata.num_rows, [str(name) for name in parquet.schema_arrow.names]
+        return parquet.file.metadata.num_rows, [*map(str, parquet.file.schema_arrow.names)]
 
 
 def check(path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | None = None) -> None:
@@ -117,8 +159,11 @@ def check(path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | No
     afterwards.
     """
     with checked(path, columns, file) as parquet:
+        # The others are small, by what their pages say.
+        names = parquet.file.schema_arrow.names
+        large = [n for n in names if any(f"{c}.".startswith(f"{n}.") for c in parquet.large)]
         seen, most = 0, max(UNPACKED, PAGES * _size(path, file))
-        for batch in _group_by_group(parquet, columns):
+        for batch in parquet.batches(large) if large else ():
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 seen += _weight(path, str(name), column)
                 _within(path, str(name), seen, most)
@@ -132,7 +177,7 @@ def _batches(
     seen, most = 0, max(MOST_SEEN, SEEN * path.stat().st_size)
     with checked(path, columns) as parquet:
         first = 1
-        for batch in _group_by_group(parquet, columns):
+        for batch in parquet.batches(columns):
             of_batch = held or _Held(path)
             names, lists = [], []
             for name, column in zip(map(str, batch.schema.names), batch.columns, strict=True):
@@ -145,14 +190,6 @@ def _batches(
                     lists.append(_listed(path, name, column, first, weight, of_batch))
             yield names, lists
             first += batch.num_rows
-
-
-def _group_by_group(
-    parquet: pq.ParquetFile, columns: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
-    # The library cannot join the dictionaries of two row groups where they are within lists.
-    for k in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(BATCH, row_groups=[k], columns=columns)
 
 
 def _size(path: Path, file: IO[bytes] | None) -> int:
@@ -202,15 +239,19 @@ def _weight(path: Path, name: str, column: pa.Array) -> int:
 
     weight = 0
     for array in _leaves(column):
-        sizes = pc.binary_length(array.dictionary if _coded(array) else array)
+        times: Any = 1
+        texts = array
+        if _coded(array):
+            # Only what these rows use of the dictionary.
+            used, times = pc.value_counts(array.indices.drop_null()).flatten()
+            texts = array.dictionary.take(used)
+        sizes = pc.binary_length(texts).cast(pa.int64())
         if (longest := pc.max(sizes).as_py()) is not None and longest > LONGEST:
             raise BadInput(
                 f"{path}: column '{name}': a text of {longest:,} bytes; at most {LONGEST:,} are "
                 "read of one"
             )
-        if _coded(array):
-            sizes = pc.take(sizes, array.indices)
-        weight += pc.sum(sizes.cast(pa.int64())).as_py() or 0
+        weight += pc.sum(pc.multiply(sizes, times)).as_py() or 0
     return weight
 
 
@@ -241,7 +282,7 @@ def _is_text(kind: pa.DataType) -> bool:
     import pyarrow.types as kinds
 
     tests = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
-    return any(test(kind) for test in tests)
+    return any(test(kind) for test in (*tests, kinds.is_fixed_size_binary))
 
 
 def _listed(
@@ -331,23 +372,17 @@ def _check_footer(path: Path, parquet: pq.ParquetFile, size: int) -> None:
         raise BadInput(f"{path}: column '{min(twice)}' occurs twice")
 
 
-def _texts(parquet: pq.ParquetFile) -> list[str]:
-    """The paths of the columns that hold texts, within lists and structs too."""
-    schema = parquet.schema
-    columns = [schema.column(k) for k in range(len(schema))]
-    return [c.path for c in columns if c.physical_type == "BYTE_ARRAY"]
-
-
 def _check_pages(
     path: Path, file: IO[bytes], parquet: pq.ParquetFile, size: int, columns: Sequence[str] | None
-) -> None:
-    """Raise BadInput where what the pages of a column unpack to is out of proportion.
+) -> dict[str, _Sums]:
+    """What the pages of each column say of themselves.
 
-    The footer's own sums are not asked: nothing checks them.
+    Raises BadInput where it is out of proportion. The footer's own sums are not asked: nothing
+    checks them.
     """
     most_bytes, most_values = max(UNPACKED, PAGES * size), max(VALUES, VALUES_A_BYTE * size)
     said = parquet.metadata
-    sums: dict[str, tuple[int, int]] = {}
+    sums: dict[str, _Sums] = {}
     for k in range(said.num_row_groups):
         group = said.row_group(k)
         for j in range(said.num_columns):
@@ -355,39 +390,115 @@ def _check_pages(
             name = chunk.path_in_schema
             if columns is not None and not any(f"{name}.".startswith(f"{c}.") for c in columns):
                 continue
-            unpacked, values = sums.get(name, (0, 0))
+            of_column = sums.setdefault(name, _Sums())
+            longest, fixed = 0, 0
+            if chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
+                fixed = max(0, parquet.schema.column(j).length)
             for page in _pages(file, chunk, size):
-                unpacked, values = unpacked + page[0], values + page[1]
-                if page[0] > PAGE or unpacked > most_bytes or values > most_values:
+                if page.entries is not None and chunk.physical_type == "BYTE_ARRAY":
+                    longest = max(longest, _longest_entry(file, page, chunk.compression))
+                of_column.add(page, longest, fixed)
+                if page.unpacked > PAGE or of_column.beyond(most_bytes, most_values):
                     raise BadInput(
                         f"{path}: column '{name}': unpacks to more than this file of {size:,} "
                         f"bytes may hold ({PAGE:,} bytes a page, {most_bytes:,} bytes and "
                         f"{most_values:,} values a column); divide it into several files if that "
                         "is what you mean"
                     )
-            sums[name] = unpacked, values
+    return sums
 
 
-def _pages(file: IO[bytes], chunk: Any, size: int) -> Iterator[tuple[int, int]]:
-    """(unpacked bytes, values) of every page of a column chunk, from the pages' own headers."""
+@dataclass
+class _Page:
+    """A page's own header: unpacked and packed bytes and where they are, how many values it has and
+    how they are written; how many entries, where it is a dictionary.
+    """
+
+    unpacked: int
+    packed: int
+    start: int
+    values: int
+    encoding: int
+    entries: int | None
+
+
+@dataclass
+class _Sums:
+    """A column's pages: bytes unpacked, values, at most how many bytes of texts; and the bytes of
+    one text, where it may be as long as that and cannot be read as a dictionary.
+    """
+
+    unpacked: int = 0
+    values: int = 0
+    texts: int = 0
+    one: int = 0
+
+    def add(self, page: _Page, longest: int, fixed: int) -> None:
+        """Count a page, whose dictionary's longest entry is `longest`, or whose values are of a
+        `fixed` length.
+        """
+        if page.encoding == DELTA_BYTE_ARRAY:
+            fixed = max(fixed, page.unpacked)
+        self.one = max(self.one, fixed)
+        longest = max(longest, fixed)
+        self.unpacked += page.unpacked
+        self.values += page.values
+        self.texts += page.unpacked + page.values * longest
+
+    def beyond(self, most_bytes: int, most_values: int) -> bool:
+        """Whether it is more than that."""
+        return self.unpacked > most_bytes or self.values > most_values
+
+
+def _pages(file: IO[bytes], chunk: Any, size: int) -> Iterator[_Page]:
+    """The pages of a column chunk, by the pages' own headers."""
     start = chunk.data_page_offset
     if chunk.dictionary_page_offset is not None:
         start = min(start, chunk.dictionary_page_offset)
     end = min(size, start + chunk.total_compressed_size)
     while 0 <= start < end:
         header, length = _Thrift(file, start).struct()
-        unpacked, packed = header.get(2, 0), header.get(3, 0)
-        if (
-            not isinstance(unpacked, int)
-            or not isinstance(packed, int)
-            or min(unpacked, packed) < 0
-        ):
-            raise ValueError("a page header is broken")
-        # The number of values is the first field of a data page's header, of either version.
-        data = header.get(5) or header.get(8) or {}
-        values = data.get(1, 0) if isinstance(data, dict) else 0
-        yield unpacked, values if isinstance(values, int) else 0
-        start += length + packed
+        unpacked, packed = _whole(header, 2), _whole(header, 3)
+        # A data page's header of the first version, or of the second.
+        data, encoding = (header[5], 2) if 5 in header else (header.get(8), 4)
+        dictionary = header.get(7)
+        start += length
+        yield _Page(
+            unpacked,
+            packed,
+            start,
+            _whole(data, 1) if data else 0,
+            _whole(data, encoding) if data else 0,
+            _whole(dictionary, 1) if dictionary else None,
+        )
+        start += packed
+
+
+def _whole(fields: Any, number: int) -> int:
+    value = fields.get(number, 0) if isinstance(fields, dict) else None
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("a page header is broken")
+    return value
+
+
+def _longest_entry(file: IO[bytes], page: _Page, packing: str) -> int:
+    """Bytes of the longest text in a dictionary page, or more where it cannot be told quickly."""
+    import pyarrow as pa
+
+    if page.entries is None or page.entries > MOST_ENTRIES or page.unpacked > UNPACKED:
+        return page.unpacked
+    file.seek(page.start)
+    data = file.read(page.packed)
+    longest = at = 0
+    try:
+        if packing != "UNCOMPRESSED":
+            data = pa.Codec(packing.lower()).decompress(data, page.unpacked, asbytes=True)
+        for _ in range(page.entries):
+            (length,) = struct.unpack_from("<I", data, at)
+            longest, at = max(longest, length), at + 4 + length
+    except (*ERRORS, struct.error, pa.ArrowException):
+        return page.unpacked
+    return longest
 
 
 class _Thrift:
