@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from restaudit.config.reading import parse
+from restaudit.console import Reporter
 from restaudit.errors import Halted
 from restaudit.evidence.override import override
 from restaudit.evidence.record import CHECKPOINTS, GROW, TRAIN, Run, read_table
 from restaudit.evidence.verify.check import verify
 from restaudit.loop.running import resume, start
-from tests.loop.conftest import tiny_raw
+from tests.loop.conftest import make_job_folder, tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")
 
@@ -28,10 +29,14 @@ def online_raw(policy: Path, method: str, **online: object) -> dict[str, object]
     )
 
 
-@pytest.fixture(params=["grpo", "rloo"])
-def done(request, tiny_policy, job_folder, silent) -> Run:
-    start(parse(online_raw(tiny_policy, request.param)), job_folder / "run", silent)
-    return Run(job_folder / "run")
+@pytest.fixture(scope="module", params=["grpo", "rloo"])
+def done(request, tiny_policy, tmp_path_factory) -> Run:
+    """A finished run of each method, made once. Read only."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        make_job_folder(folder, patch)
+        start(parse(online_raw(tiny_policy, request.param)), folder / "run", Reporter(quiet=True))
+    return Run(folder / "run")
 
 
 def test_looks_are_a_grows_worth_of_samples_apart_and_everything_is_recorded(done):
