@@ -4,13 +4,15 @@ their claims.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import streamlit as st
 
-from restaudit.evidence.shown import plain
+from reports.viewer import hosts, logins
+from restaudit.errors import BadInput
+from restaudit.evidence.shown import invisible, plain
 
 Role = Literal["viewer", "rater", "approver"]
 # From the least to the most; who has several has the highest.
@@ -57,13 +59,31 @@ class Person:
         """Whether they may let a halted run go on."""
         return self.may_write
 
-    def why_not(self, what: str) -> str:
-        """Why somebody may not do what an approver may."""
+    def why_not(self, what: str, role: Role = "approver") -> str:
+        """Why somebody may not do what this role may."""
         if not self.logged_in:
-            return f"Log in first. {what} needs the role `approver`."
-        if self.role != "approver":
-            return f"Your login has no role `approver`. {what} needs it."
-        return f"Your login has neither a name nor an e-mail address. {what} is recorded in a name."
+            return f"Log in first. {what} needs the role `{role}`."
+        if ROLES.index(self.role) < ROLES.index(role):
+            return f"Your login has no role `{role}`. {what} needs it."
+        return f"Your login names nobody. {what} is recorded in a name."
+
+
+def here() -> Person:
+    """Who this session belongs to, as things are now."""
+    return person(st.user.to_dict())
+
+
+def acting(what: str, may: Callable[[Person], bool], role: Role = "approver") -> Person:
+    """Who does this now. Every handler that changes something asks: a browser can press a button
+    that was drawn for another login, or for one that ended since.
+
+    Raises BadInput where they may not, or where it is no page of this app that asks.
+    """
+    hosts.require()
+    who = here()
+    if not may(who):
+        raise BadInput(who.why_not(what, role).replace("`", ""))
+    return who
 
 
 def person(claims: Mapping[str, Any]) -> Person:
@@ -71,20 +91,34 @@ def person(claims: Mapping[str, Any]) -> Person:
     configured.
 
     Roles are the claims `roles` and `restaudit_role`: a list of words, or one text of them, each as
-    it is or as `restaudit:ROLE`. Who has none is a viewer.
+    it is or as `restaudit:ROLE`. Who has none is a viewer. A login that has ended is none.
     """
     if "is_logged_in" not in claims:
         return Person(login=False, role="approver")
-    if claims["is_logged_in"] is not True:
+    if claims["is_logged_in"] is not True or logins.ended(claims):
         return Person(login=True, role="viewer")
-    name, email = str(claims.get("name") or "").strip(), str(claims.get("email") or "").strip()
-    full_name = f"{name} ({email})" if name and email else name or email
-    # The same person is the same rater whichever way they log in, so an e-mail address goes before
-    # a provider's own number; but not one that they could have typed in themselves.
-    identity = f"{claims.get('iss', '')}@{claims.get('sub', '')}"
-    if email and claims.get("email_verified", True) is True:
-        identity = email
+    vouched, identity = _identity(claims)
+    typed = str(claims.get("name") or "").strip()
+    # People choose how they are called. What a provider vouches for stands behind it, and a name
+    # that could be taken for that is left out.
+    called = "" if any(c in "@()" or invisible(c) for c in typed) else typed
+    full_name = f"{called} ({vouched})" if called and vouched else vouched
     return Person(True, _role(claims), full_name, identity)
+
+
+def _identity(claims: Mapping[str, Any]) -> tuple[str, str]:
+    """What the provider vouches for, as people read it, and what a rater's pseudonym is derived
+    from.
+
+    The same person is the same rater whichever way they log in, so an e-mail address goes before a
+    provider's own number; but not one that they could have typed in themselves.
+    """
+    email = str(claims.get("email") or "").strip()
+    # Some providers write the word.
+    if email and claims.get("email_verified") in (True, "true"):
+        return email, email
+    issuer, subject = str(claims.get("iss") or ""), str(claims.get("sub") or "")
+    return f"{subject} at {issuer}" if subject else "", f"{issuer}@{subject}"
 
 
 def _role(claims: Mapping[str, Any]) -> Role:
@@ -112,14 +146,24 @@ def show_login() -> None:
     """Who is logged in, with which role, and the way in or out; nothing where the server has no
     login.
     """
-    who = person(st.user.to_dict())
+    who = here()
     if not who.login:
         return
     with st.sidebar, st.container(gap="xsmall"):
         if who.logged_in:
             st.text(plain(who.name or "Logged in without a name", MOST_NAME))
             st.text(f"Role: {who.role}")
-            st.button("Log out", key="side_logout", icon=":material/logout:", on_click=st.logout)
-        else:
-            st.text("Not logged in: you can read, download and verify.")
-            st.button("Log in", key="side_login", icon=":material/login:", on_click=st.login)
+            st.button("Log out", key="side_logout", icon=":material/logout:", on_click=_log_out)
+            return
+        if st.user.to_dict().get("is_logged_in") is True:
+            st.text(f"Your login ended: you logged out, or {logins.HOURS} hours went by.")
+        st.text("Not logged in: you can read, download and verify.")
+        st.button("Log in", key="side_login", icon=":material/login:", on_click=st.login)
+
+
+def _log_out() -> None:
+    # First here: the cookie that the browser forgets could have been copied.
+    try:
+        logins.end(st.user.to_dict())
+    finally:
+        st.logout()

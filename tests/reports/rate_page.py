@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from make_run import make_run
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 from reports.viewer.rating import desk
 
@@ -50,8 +51,18 @@ def begin(rater: str = "ana") -> AppTest:
     return click(open_page(rater), "rating_begin")
 
 
+def button(at: AppTest, key: str) -> Button:
+    """A button by its key, or by how that begins where it also names a text."""
+    (found,) = [b for b in at.button if _is(b, key)]
+    return found
+
+
+def _is(one: Button, key: str) -> bool:
+    return one.key is not None and (one.key == key or one.key.startswith(f"{key}_"))
+
+
 def click(at: AppTest, key: str) -> AppTest:
-    at.button(key=key).click().run()
+    button(at, key).click().run()
     assert not at.exception
     return at
 
@@ -79,7 +90,7 @@ def status(at: AppTest) -> str:
 
 def has(at: AppTest, key: str) -> bool:
     """Whether there is such a button."""
-    return any(b.key == key for b in at.button)
+    return any(_is(b, key) for b in at.button)
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

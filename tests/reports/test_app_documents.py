@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
+import time
 import zipfile
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from claims import login
 from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
@@ -19,6 +23,7 @@ from reports.frameworks.declared import run_declarations
 from reports.record.files import Records
 from reports.reward.commands import DossierFormat, answers, rendered
 from reports.run_report.build import run_report
+from reports.viewer import logins
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
 from reports.viewer.people import person
@@ -319,7 +324,7 @@ def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run")
-    viewer = {"is_logged_in": True, "name": "Vi", "roles": ["viewer"]}
+    viewer = login(name="Vi", roles=["viewer"])
     for nobody in (
         {"is_logged_in": False},
         viewer,
@@ -331,14 +336,14 @@ def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
         out = _page(tmp_path, monkeypatch, "report", nobody)
         assert out.button(key="report_keep").disabled
         assert any("needs" in t.value and "approver" in t.value for t in out.text)
-    user = {"is_logged_in": True, "name": "Ada", "roles": ["approver"]}
+    user = login(name="Ada", email="ada@example.org", roles=["approver"])
     at = _page(tmp_path, monkeypatch, "declare", user)
     assert at.text_input(key="declare:run:declared_by").disabled
     at.text_area(key="declare:run:system.purpose").set_value("Reviews")
     _click(at, "declare:run:save")
     found = run_declarations(Records(Run(run)))
     assert found is not None
-    assert found.declared_by == "Ada"
+    assert found.declared_by == "Ada (ada@example.org)"
 
 
 def test_a_signed_report_folder_is_spoken_of_before_it_is_changed(
@@ -403,9 +408,7 @@ def test_going_back_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Run(run).halt is not None
 
 
-@pytest.mark.parametrize(
-    "user", [{"is_logged_in": False}, {"is_logged_in": True, "name": "Bo", "roles": ["rater"]}]
-)
+@pytest.mark.parametrize("user", [{"is_logged_in": False}, login(name="Bo", roles=["rater"])])
 def test_with_a_login_only_an_approver_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: dict[str, Any]
 ) -> None:
@@ -421,12 +424,7 @@ def test_an_approver_overrides_in_their_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", "halted")
-    user = {
-        "is_logged_in": True,
-        "name": "Ada",
-        "email": "ada@example.org",
-        "roles": "rater approver",
-    }
+    user = login(name="Ada", email="ada@example.org", roles="rater approver")
     at = _page(tmp_path, monkeypatch, "override", user)
     _override(at, None, "looked at the evidence")
     at.user = user
@@ -465,10 +463,11 @@ def test_a_run_that_was_not_halted_offers_no_override(
 def test_roles_and_names_come_from_claims_only() -> None:
     assert person({"email": "x"}).may_override
     assert not person({"is_logged_in": False, "roles": ["approver"]}).may_override
-    assert not person({"is_logged_in": "true", "name": "A", "roles": ["approver"]}).may_override
-    assert not person({"is_logged_in": True, "roles": ["approver"]}).may_override
-    assert not person({"is_logged_in": True, "name": "A", "roles": "approvers"}).may_override
-    assert person({"is_logged_in": True, "email": "a@b", "roles": "x,approver"}).may_override
+    assert not person(login(is_logged_in="true", roles=["approver"])).may_override
+    assert not person(login(sub=None, roles=["approver"])).may_override
+    assert not person(login(sub=None, name="A", roles=["approver"])).may_override
+    assert not person(login(roles="approvers")).may_override
+    assert person(login(email="a@b", roles="x,approver")).may_override
 
 
 @pytest.mark.parametrize(
@@ -486,7 +485,7 @@ def test_roles_and_names_come_from_claims_only() -> None:
 def test_the_highest_role_of_the_claims_counts_and_no_claim_is_a_viewer(
     claims: dict[str, Any], role: str
 ) -> None:
-    who = person({"is_logged_in": True, "name": "A", "email": "a@b", **claims})
+    who = person(login(name="A", email="a@b", **claims))
     assert who.role == role
     assert (who.may_rate, who.may_ask, who.may_write) == {
         "viewer": (False, False, False),
@@ -495,13 +494,57 @@ def test_the_highest_role_of_the_claims_counts_and_no_claim_is_a_viewer(
     }[role]
 
 
-def test_an_address_that_nobody_checked_is_no_identity() -> None:
-    claims = {
-        "is_logged_in": True,
-        "iss": "https://id",
-        "sub": "7",
-        "email": "a@b",
-        "email_verified": False,
-    }
-    assert person(claims).identity == "https://id@7"
-    assert person({**claims, "email_verified": True}).identity == "a@b"
+@pytest.mark.parametrize("checked", [False, None, "false", "yes", "1"])
+def test_an_address_that_nobody_checked_is_no_identity_and_no_name(checked: object) -> None:
+    typed = person(login(name="Ada", email="ada@example.org", email_verified=checked))
+    assert typed.identity == "https://id.example@7"
+    assert typed.name == "Ada (7 at https://id.example)"
+    assert person(login(email="a@b", email_verified="true")).identity == "a@b"
+
+
+@pytest.mark.parametrize("name", ["Ada (ada@example.org)", "ada@example.org", "Ada\u200b", "(x)"])
+def test_a_name_that_could_be_taken_for_what_the_provider_vouches_for_is_left_out(
+    name: str,
+) -> None:
+    assert person(login(name=name, email="m@example.org")).name == "m@example.org"
+
+
+def test_a_login_ends_after_a_days_work_and_without_a_time_never_began() -> None:
+    now = time.time()
+    for iat in (0, None, "now", True, math.nan, now - 13 * 3600, now + 3600):
+        who = person(login(iat=iat, email="a@b", roles=["approver"]))
+        assert (who.login, who.logged_in, who.role, who.name) == (True, False, "viewer", "")
+    assert person(login(iat=now - 11 * 3600, email="a@b", roles=["approver"])).may_override
+
+
+def test_a_login_that_was_ended_is_none_in_any_browser_and_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTAUDIT_CACHE", str(tmp_path))
+    first = login(email="a@b", roles=["approver"], nonce="1")
+    assert person(first).may_override
+    logins.end(first)
+    assert not person(first).logged_in
+    assert person({**first, "nonce": "2"}).may_override
+    # What has ended by its age needs no file.
+    (old,) = (tmp_path / logins.FOLDER).iterdir()
+    os.utime(old, (0, 0))
+    logins.end({**first, "nonce": "2"})
+    assert len(list((tmp_path / logins.FOLDER).iterdir())) == 1
+
+
+def test_what_was_drawn_for_a_login_does_nothing_once_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", "halted")
+    user = login(email="ada@example.org", roles=["approver"])
+    at = _page(tmp_path, monkeypatch, "override", user)
+    _override(at, None, "looked at the evidence")
+    logins.end(user)
+    at.user = user
+    _click(at, "override:run:record")
+    assert Run(run).halt is not None
+    assert not Run(run).overrides()
+    at.user = user
+    at.switch_page("app_pages/rate.py").run()
+    assert any("Log in first" in i.value or "who you are" in i.value for i in at.info)

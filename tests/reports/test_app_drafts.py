@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claims import login
 from make_run import HOSTILE, make_run
 from streamlit.testing.v1 import AppTest
 
@@ -117,16 +118,7 @@ def test_two_tabs_keep_a_draft_each(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_draft_is_offered_to_the_person_who_typed_it_only(run: Path, tmp_path: Path) -> None:
-    ada, ben = (
-        {
-            "is_logged_in": True,
-            "name": n,
-            "email": f"{n}@example.org",
-            "email_verified": True,
-            "roles": ["approver"],
-        }
-        for n in ("Ada", "Ben")
-    )
+    ada, ben = (login(name=n, email=f"{n}@example.org", roles=["approver"]) for n in ("Ada", "Ben"))
     _tab(ada).text_area(key=PURPOSE).set_value("mine").run()
     assert len(_files(tmp_path)) == 1
     assert _offered(_tab(ben), "take") == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claims import login
 from make_run import HOSTILE, make_run
 from rate_page import (
     ASK,
@@ -264,7 +265,7 @@ def test_a_run_that_did_not_end_well_can_be_rated_as_far_as_it_came(run: Path, s
 def test_with_a_login_the_name_is_a_pseudonym_and_the_role_decides(
     run: Path, tasks: TaskSet
 ) -> None:
-    claims = {"is_logged_in": True, "email": "ana@example.org", "roles": ["restaudit:rater"]}
+    claims = login(email="ana@example.org", roles=["restaudit:rater"])
     at = open_page(user=claims)
     assert not any(t.key == "rater" for t in at.text_input)
     assert not has(at, "new_draw")

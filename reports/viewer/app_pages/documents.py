@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports.viewer import frame
+from reports.viewer import frame, people
 from reports.viewer.documents import declare_view, document_view, export_view, override_view
 from reports.viewer.pages import link_to
-from reports.viewer.people import person
 
 VIEWS = {
     "report": "Report",
@@ -22,7 +21,7 @@ VIEWS = {
 
 with frame.guarded():
     run = frame.chosen()
-    who = person(st.user.to_dict())
+    who = people.here()
     if who.login and not who.name:
         st.button("Log in", key="documents_login", on_click=st.login)
     # An override answers a halt; elsewhere there is nothing to override.

@@ -13,7 +13,7 @@ import streamlit as st
 from reports.frameworks.declared import Declarations, run_declarations, stored
 from reports.frameworks.forms import RUN_FILE, FormSubject, run_subject
 from reports.record.files import Records
-from reports.viewer import frame
+from reports.viewer import frame, hosts
 from reports.viewer.documents import drafts, making
 from reports.viewer.documents.document_view import warn_signed
 from reports.viewer.documents.drafts import folder_of
@@ -28,7 +28,7 @@ from reports.viewer.documents.form import (
     question_of,
 )
 from reports.viewer.documents.offering import identity, offer
-from reports.viewer.people import Person
+from reports.viewer.people import Person, acting
 from reports.viewer.text import escaped
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
@@ -87,6 +87,8 @@ def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) ->
     Each answer is sent as soon as its field is left, and only this part is drawn again. Not a form
     of Streamlit's: that would keep in the browser what nobody has sent, and a reload would lose it.
     """
+    with frame.guarded():
+        hosts.require()
     _person(place, who)
     _questions(place, by_record)
     drafts.keep_typed(place, folder, _given(place, who))
@@ -163,8 +165,7 @@ def _save(
         icon=":material/save:",
         disabled=not who.may_write,
     ):
-        # A browser can press a button that is drawn as disabled.
-        if not who.may_write or (other and not st.session_state.get(f"{place}replace")):
+        if other and not st.session_state.get(f"{place}replace"):
             frame.problem(
                 "Not saved",
                 "What you typed is still here.",
@@ -172,6 +173,7 @@ def _save(
             )
             return
         try:
+            who = acting("Saving", lambda one: one.may_write)
             # As a file of the command would be: the app accepts nothing that `restaudit declare`
             # refuses.
             saved = kept(records, as_yaml(run_subject(records), _given(place, who)))

@@ -12,7 +12,7 @@ from reports.viewer import blocks
 from reports.viewer.documents import making
 from reports.viewer.documents.making import TYPES, coverage, declared_digest
 from reports.viewer.documents.offering import banner, identity, not_done, offer, read_section
-from reports.viewer.people import Person
+from reports.viewer.people import Person, acting
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
@@ -84,10 +84,8 @@ def _keep(run: Run, form: Format, who: Person) -> None:
             st.text(who.why_not("Keeping a report").replace("`", ""))
         if not st.button("Keep in the run folder", key="report_keep", disabled=not who.may_write):
             return
-        # A browser can press a button that is drawn as disabled.
-        if not who.may_write:
-            return
         try:
+            acting("Keeping a report", lambda one: one.may_write)
             written = write_report(run, [form])
         except RestauditError as e:
             not_done("The report was not kept", e)

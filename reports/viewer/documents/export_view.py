@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.exports.export import exports
+from reports.viewer import hosts
 from reports.viewer.documents import making
 from reports.viewer.documents.making import Bundle
 from reports.viewer.documents.offering import Bar, identity, not_done, offer
@@ -85,6 +86,7 @@ def _prepare(run: Run, wish: Wish) -> None:
         before[1].folder.remove()
     bar = Bar()
     try:
+        hosts.require()
         made = making.bundle(run, wish, bar.add)
     except RestauditError as e:
         not_done("The bundle was not made", e)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from reports.document.model import Document
-from reports.viewer import blocks, frame
+from reports.viewer import blocks, frame, hosts
 from reports.viewer.text import escaped, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
@@ -99,6 +99,7 @@ def _made(
     # The old file goes first, so that two large ones are never held at once.
     st.session_state.pop(f"{key}_file", None)
     try:
+        hosts.require()
         with st.spinner("Making the file"):
             data = make()
     except RestauditError as e:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 import streamlit as st
 
 from reports.viewer import frame, reading
-from reports.viewer.people import Person
+from reports.viewer.people import Person, acting
 from restaudit.errors import RestauditError
 from restaudit.evidence.override import NAME, REASON, override, wrong_text
 from restaudit.evidence.record import Halt, Run
@@ -35,13 +36,21 @@ def show(run: Run, who: Person) -> None:
             "typed is recorded.",
             title="Nobody checks who you are",
         )
-    if f"{place}review" in st.session_state:
-        _confirm(run, halt, place, who)
+    looked_at, typed = st.session_state.get(f"{place}review") or (halt, None)
+    if looked_at != halt:
+        del st.session_state[f"{place}review"]
+        typed = None
+        st.warning(
+            "Another gate stopped it since you looked. Nothing was recorded; look at it again.",
+            title="This is another halt",
+        )
+    if typed is None:
+        _ask(halt, place, who)
     else:
-        _ask(place, who)
+        _confirm(run, halt, place, typed)
 
 
-def _ask(place: str, who: Person) -> None:
+def _ask(halt: Halt, place: str, who: Person) -> None:
     with st.form(f"{place}form"):
         if who.login:
             st.text(f"Name: {who.name}")
@@ -65,12 +74,11 @@ def _ask(place: str, who: Person) -> None:
         if problem is not None:
             st.error("What you typed is still here.", title=f"{label}: {problem}")
             return
-    st.session_state[f"{place}review"] = typed
+    st.session_state[f"{place}review"] = halt, typed
     st.rerun()
 
 
-def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
-    typed = st.session_state[f"{place}review"]
+def _confirm(run: Run, halt: Halt, place: str, typed: Mapping[str, str]) -> None:
     with st.container(border=True):
         st.subheader("This will be recorded")
         st.text(
@@ -85,10 +93,10 @@ def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
                 key=f"{place}back",
                 on_click=lambda: st.session_state.pop(f"{place}review", None),
             )
-    # A browser can press a button that is not drawn for this login.
-    if not sure or not who.may_override:
+    if not sure:
         return
     try:
+        who = acting("An override", lambda one: one.may_override)
         override(
             run.path,
             by=who.name if who.login else typed["by"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,10 @@ from restaudit.people.waiting import tasks_name
 
 # After so many texts a break is proposed; nobody has to take one.
 BREAK_EVERY = 25
-# A second key press that was meant for the text before comes sooner than anybody can read one.
+# Seconds: a second key press that was meant for the text before comes sooner than anybody can read
+# one.
 QUICK = 0.4
+HANDED_IN = "you handed this set in and may have seen its results"
 LONGEST_NAME = 40
 RATER_NAME = re.compile(r"[^\W_][\w .-]*")
 
@@ -210,6 +213,13 @@ def checked_name(typed: str, known: Iterable[str]) -> tuple[str | None, str | No
     return next((k for k in known if k.casefold() == name.casefold()), name), None
 
 
+def token(*shown: Any) -> str:
+    """A short digest of what a browser shows: the set, the rater, the text. A button that bears it
+    is another one when any of these is another.
+    """
+    return hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()[:16]
+
+
 # --- how far one is
 
 
@@ -334,13 +344,16 @@ def answer(
     in_app.give(run, opened.book, vote, opened.file)
 
 
-def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
-    """Take back the last thing this rater did in this set, and return its item.
+def undo(run: Run, opened: OpenSet, at: Standing, rater: str, last: tuple[str, str] | None) -> str:
+    """Take back the last thing this rater did in this set, which the browser showed as `last`, and
+    return its item.
 
-    Raises BadInput if it is too late.
+    Raises BadInput if it is too late, or another thing is the last one by now.
     """
     if at.last is None:
         raise BadInput("there is nothing to take back")
+    if at.last != last:
+        raise BadInput("you did something else since, in another window; look at what is last now")
     if (why := closed(run, opened.tasks.name, at)) is not None:
         raise BadInput(why)
     what, item = at.last
@@ -354,7 +367,7 @@ def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
 def closed(run: Run, name: str, at: Standing) -> str | None:
     """Why nothing of this set can be taken back any more; None while it can."""
     if at.handed_in:
-        return "you handed this set in and may have seen its results"
+        return HANDED_IN
     if sealed(run, name):
         return "a decision of this run used the ratings of this set; they are in its record"
     if writer_alive(run.path):

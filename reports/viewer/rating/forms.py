@@ -9,6 +9,8 @@ from typing import Any
 import streamlit as st
 
 from reports.record import series
+from reports.viewer import people
+from reports.viewer.rating import desk
 from reports.viewer.rating.desk import OpenSet, Standing, called
 from restaudit.evidence.record import Run
 from restaudit.people.rating import TaskSet, draw_tasks, in_app
@@ -140,6 +142,7 @@ def _make_pairs(path: str, set_key: str) -> None:
         "instructions": state["pairs_instructions"],
     }
     try:
+        people.acting("Drawing a set", lambda who: who.may_ask)
         state[set_key] = draw_pair_set(Run(path), given).name
     except series.READ_ERRORS as error:
         state[REFUSED_PAIRS] = str(error)
@@ -156,6 +159,7 @@ def _make(path: str, set_key: str) -> None:
         "instructions": state["new_instructions"],
     }
     try:
+        people.acting("Drawing a set", lambda who: who.may_ask)
         # The new set is the chosen one, so that the next click begins it.
         state[set_key] = draw_set(Run(path), given).name
     except series.READ_ERRORS as error:
@@ -215,7 +219,7 @@ def instructions(run: Run, one: OpenSet, rater: str) -> None:
     )
     st.button(
         "I have read this, begin",
-        key="rating_begin",
+        key=f"rating_begin_{desk.token(one.tasks.name, rater)}",
         type="primary",
         on_click=_read,
         args=(str(run.path), one.tasks.name, rater, one.sheet.instructions_sha256),
@@ -226,10 +230,10 @@ def _read(path: str, name: str, rater: str, sha256: str) -> None:
     _note(path, "read", rater, tasks=name, sha256=sha256)
 
 
-def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...]) -> None:
-    """A slider for a scale of too many buttons."""
+def long_scale(sheet: Sheet, token: str, answer: Callable[[float], None]) -> None:
+    """A slider for a scale of too many buttons; `token` names the text in its keys."""
     middle = sheet.choices[len(sheet.choices) // 2]
-    key = f"score_{here[-1]}"
+    key = f"score_{token}"
     st.select_slider(
         "Score",
         sheet.choices,
@@ -240,10 +244,11 @@ def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...])
     )
 
     def save() -> None:
-        answer(*here, float(st.session_state[key]))
+        # A slider that is gone belonged to another text, whose answer does not count.
+        answer(float(st.session_state.get(key, middle)))
 
     # A button of its own: a slider that is dragged passes through scores that nobody meant.
-    st.button("Save", key="score_save", shortcut="Enter", type="primary", on_click=save)
+    st.button("Save", key=f"score_save_{token}", shortcut="Enter", type="primary", on_click=save)
 
 
 def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
@@ -261,7 +266,7 @@ def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         )
         st.button(
             "Hand in and show the results",
-            key="rating_hand_in",
+            key=f"rating_hand_in_{desk.token(one.tasks.name, rater)}",
             type="primary",
             on_click=_handed_in,
             args=(str(run.path), one.tasks.name, rater, at.done, left),
@@ -274,6 +279,7 @@ def _handed_in(path: str, name: str, rater: str, rated: int, left: int) -> None:
 
 def _note(path: str, what: str, rater: str, **more: object) -> None:
     try:
+        people.acting("Rating", lambda who: who.may_rate, "rater")
         in_app.note(Path(path), what, rater, **more)
         st.session_state.pop("rating_said", None)
     except series.READ_ERRORS as error:

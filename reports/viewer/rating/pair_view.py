@@ -21,10 +21,10 @@ LABELS = {"A": "A is better", "T": "Tie", "B": "B is better"}
 PROMPT_HEIGHT, TEXT_HEIGHT, MOST_NAME, MOST_SAID = 96, 196, 80, 600
 
 
-def texts(
-    sheet: PairSheet, item: ShownPair, here: tuple[str, ...], answer: Callable[..., None]
-) -> None:
-    """The prompt, both responses as text, and a button for each choice."""
+def texts(sheet: PairSheet, item: ShownPair, token: str, answer: Callable[[str], None]) -> None:
+    """The prompt, both responses as text, and a button for each choice; `token` names this pair in
+    their keys.
+    """
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
         st.text(item.prompt)
@@ -41,11 +41,11 @@ def texts(
         for choice, label in LABELS.items():
             st.button(
                 label,
-                key=f"choice_{choice}",
+                key=f"choice_{choice}_{token}",
                 shortcut=choice,
                 width=112,
                 on_click=answer,
-                args=(*here, choice),
+                args=(choice,),
             )
 
 

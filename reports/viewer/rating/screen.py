@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from reports.record import series
-from reports.viewer import frame
-from reports.viewer.people import Person, person
+from reports.viewer import frame, people
+from reports.viewer.people import Person
 from reports.viewer.rating import desk, forms, pair_view, results
 from reports.viewer.rating.desk import AnySet, OpenSet, Standing, all_sets, called, progress_of
 from restaudit.errors import BadInput
@@ -25,11 +27,38 @@ from restaudit.people.rating.store import CHOICES_FILE
 from restaudit.people.waiting import REFIT, tasks_name, waited_for, what_is_missing
 
 # What the session holds: what was said of the last click (a kind and a text) and to whom, which text
-# is in sight since when, and when a key was pressed last.
+# is in sight since when, and when the desk was drawn last.
 RATER, SET, SAID, OWNER = "rater", "set", "rating_said", "rating_owner"
-SEEN, SEEN_AT, PRESSED = "rating_seen", "rating_seen_at", "rating_pressed"
+SEEN, SEEN_AT, DRAWN = "rating_seen", "rating_seen_at", "rating_drawn"
 PROMPT_HEIGHT, TEXT_HEIGHT = 96, 196
 MOST_BUTTONS, MOST_NAMES = 21, 12
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a browser shows: one text of one set to one rater. An answer carries it, and counts only
+    for it; `sha256` is of the text.
+    """
+
+    run: str
+    tasks: str
+    rater: str
+    item: str
+    sha256: str
+
+    @property
+    def token(self) -> str:
+        """Part of the key of every button that is about this text."""
+        return desk.token(self.tasks, self.rater, self.item, self.sha256)
+
+
+class Drawing:
+    """When the desk of a session was drawn to its end, or interrupted; in seconds.
+
+    An object and no value of the session: that takes none while a drawing is interrupted.
+    """
+
+    ended = 0.0
 
 
 def show(run: Run) -> None:
@@ -41,7 +70,7 @@ def show(run: Run) -> None:
 
 
 def _show(run: Run) -> None:
-    guest = person(st.user.to_dict())
+    guest = people.here()
     if guest.login and not guest.logged_in:
         forms.login()
         return
@@ -147,10 +176,13 @@ def opened(run: Run, name: str) -> OpenSet:
 @st.fragment
 def _rate(run: Run, name: str, rater: str) -> None:
     """Everything that changes with an answer; only this is drawn again, within a key press."""
+    drawing = st.session_state.setdefault(DRAWN, Drawing())
     try:
         _desk(run, opened(run, name), rater)
     except series.READ_ERRORS as error:
         _shut(error)
+    finally:
+        drawing.ended = time.monotonic()
 
 
 def _desk(run: Run, one: OpenSet, rater: str) -> None:
@@ -209,24 +241,23 @@ def _trouble() -> None:
 
 def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     item = one.shown[at.due[0]]
-    text = (one.tasks.name, rater, item.item_id)
+    here = Here(str(run.path), one.tasks.name, rater, item.item_id, desk.token(asdict(item)))
     # The clock starts when the text first comes into sight, and not at each redraw.
-    if st.session_state.get(SEEN) != text:
-        st.session_state[SEEN], st.session_state[SEEN_AT] = text, datetime.now(UTC)
-    here = (str(run.path), one.tasks.name, rater, item.item_id)
+    if st.session_state.get(SEEN) != here:
+        st.session_state[SEEN], st.session_state[SEEN_AT] = here, datetime.now(UTC)
     if isinstance(one.sheet, PairSheet):
-        pair_view.texts(one.sheet, item, here, _answer)
+        pair_view.texts(one.sheet, item, here.token, partial(_answer, here))
     else:
         _single(one.sheet, item, here)
     with st.container(horizontal=True, gap="small"):
         _undo_button(run, one, at, rater)
         st.button(
             "Skip",
-            key="skip",
+            key=f"skip_{here.token}",
             shortcut="S",
             icon=":material/skip_next:",
             on_click=_skip,
-            args=(*here, at.done),
+            args=(here,),
             help="Leave this text for the end.",
         )
         with st.popover("Instructions", icon=":material/menu_book:"):
@@ -234,7 +265,7 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         forms.hand_in(run, one, at, rater)
 
 
-def _single(sheet: Sheet, item: ShownText, here: tuple[str, ...]) -> None:
+def _single(sheet: Sheet, item: ShownText, here: Here) -> None:
     """One text and its scale."""
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
@@ -249,25 +280,25 @@ def _single(sheet: Sheet, item: ShownText, here: tuple[str, ...]) -> None:
             for k, (label, key) in enumerate(zip(sheet.labels, desk.keys(sheet), strict=True)):
                 st.button(
                     label,
-                    key=f"score_{k}",
+                    key=f"score_{k}_{here.token}",
                     shortcut=key,
                     width=72,
                     on_click=_answer,
-                    args=(*here, sheet.choices[k]),
+                    args=(here, sheet.choices[k]),
                 )
     else:
-        forms.long_scale(sheet, _answer, here)
+        forms.long_scale(sheet, here.token, partial(_answer, here))
 
 
 def _undo_button(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     st.button(
         "Undo",
-        key="undo",
+        key=f"undo_{desk.token(one.tasks.name, rater, at.last)}",
         shortcut="U",
         icon=":material/undo:",
         disabled=at.last is None,
         on_click=_undo,
-        args=(str(run.path), one.tasks.name, rater),
+        args=(str(run.path), one.tasks.name, rater, at.last),
         help="Takes your last answer back. It stays in the desk's log as taken back.",
     )
 
@@ -302,71 +333,104 @@ def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
 # --- what the buttons do
 
 
-def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) -> None:
-    now = started = datetime.now(UTC)
-    if st.session_state.get(SEEN) == (name, rater, item_id):
-        started = st.session_state[SEEN_AT]
-    pressed = st.session_state.get(PRESSED, started)
-    st.session_state[PRESSED] = now
-    # A key that is held down repeats: it counts once, and again only after it was let go.
-    if (now - max(started, pressed)).total_seconds() < desk.QUICK:
-        st.session_state[SAID] = "", "Too soon after the last key; not counted."
+def _answer(here: Here, score: float | str) -> None:
+    if not _counts(here):
         return
-    try:
-        run = Run(path)
+
+    def save() -> None:
+        run = Run(here.run)
+        one, started = opened(run, here.tasks), st.session_state[SEEN_AT]
+        # The files may have been exchanged while the text was in sight, or the set handed in, and
+        # its results seen, in another window.
+        row = one.shown.get(here.item)
+        if row is None or desk.token(asdict(row)) != here.sha256:
+            raise BadInput("the texts of this set were changed since this one was shown")
+        if _standing(run, here.tasks, here.rater).handed_in:
+            raise BadInput(desk.HANDED_IN)
         desk.answer(
-            run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started
+            run.path, one, item_id=here.item, rater=here.rater, score=score, started=started
         )
-        st.session_state[SAID] = "rated", f"Saved: {_written(score)}."
-    except RatingsRefused as refused:
-        # A key pressed twice, or the same text in two tabs.
-        if any("rated item" in p for p in refused.problems):
-            st.session_state[SAID] = "", "Answered already; that answer stands."
-        else:
-            st.session_state[SAID] = "error", " ".join(refused.problems)
-    except series.READ_ERRORS as error:
-        st.session_state[SAID] = "error", str(error)
+
+    _do(f"Saved: {_written(score)}.", save, kind="rated")
 
 
 def _written(score: float | str) -> str:
     return pair_view.LABELS[score] if isinstance(score, str) else f"{score:g}"
 
 
-def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
-    _do(
-        "Skipped; it comes at the end.",
-        in_app.note,
-        Path(path),
-        "skipped",
-        rater,
-        tasks=name,
-        item_id=item_id,
-        after=done,
-    )
+def _counts(here: Here) -> bool:
+    """Whether a key or a click counts: for the text that is in sight, and not at once. Says why it
+    does not.
+
+    While an answer is saved, or its text is on the way to the browser, that still shows the text
+    before; what is pressed then was meant for that one.
+    """
+    if st.session_state.get(SEEN) != here:
+        st.session_state[SAID] = "", "A key for the text before was not counted."
+        return False
+    return not _too_soon()
+
+
+def _too_soon() -> bool:
+    """Whether a key comes sooner after the desk was drawn than anybody reads, as one does that is
+    held down; each draws the desk again.
+    """
+    drawn = st.session_state.get(DRAWN, Drawing).ended
+    if time.monotonic() - drawn >= desk.QUICK:
+        return False
+    st.session_state[SAID] = "", "Too soon after the last key; not counted."
+    return True
+
+
+def _skip(here: Here) -> None:
+    if not _counts(here):
+        return
+
+    def skip() -> None:
+        run = Run(here.run)
+        at = _standing(run, here.tasks, here.rater)
+        # It was answered in another window.
+        if here.item in at.due:
+            more = {"tasks": here.tasks, "item_id": here.item, "after": at.done}
+            in_app.note(run.path, "skipped", here.rater, **more)
+
+    _do("Skipped; it comes at the end.", skip)
 
 
 def _unskip(path: str, name: str, rater: str, items: tuple[str, ...]) -> None:
-    for item in items:
-        _do("", in_app.note, Path(path), "unskipped", rater, tasks=name, item_id=item)
+    def back() -> None:
+        for item in items:
+            in_app.note(Path(path), "unskipped", rater, tasks=name, item_id=item)
+
+    _do("", back)
 
 
-def _undo(path: str, name: str, rater: str) -> None:
+def _undo(path: str, name: str, rater: str, last: tuple[str, str] | None) -> None:
     def back() -> None:
         run = Run(path)
-        one = opened(run, name)
-        at = desk.standing(
-            one, desk.rows_of(run.path, one.file), in_app.read_notes(run.path), rater
-        )
-        desk.undo(run, one, at, rater)
+        desk.undo(run, opened(run, name), _standing(run, name, rater), rater, last)
 
-    _do("Taken back; rate it again.", back)
+    if not _too_soon():
+        _do("Taken back; rate it again.", back)
 
 
-def _do(message: str, action: Callable[..., object], *args: Any, **more: Any) -> None:
-    """Do it, and say so or what went wrong where the page is drawn next."""
+def _standing(run: Run, name: str, rater: str) -> Standing:
+    one = opened(run, name)
+    return desk.standing(one, desk.rows_of(run.path, one.file), in_app.read_notes(run.path), rater)
+
+
+def _do(message: str, action: Callable[[], object], *, kind: str = "") -> None:
+    """Do it for who may rate now, and say so or what went wrong where the page is drawn next."""
     try:
-        action(*args, **more)
-        st.session_state[SAID] = "", message
+        people.acting("Rating", lambda who: who.may_rate, "rater")
+        action()
+        st.session_state[SAID] = kind, message
+    except RatingsRefused as refused:
+        # The same text in two windows, or two keys at once.
+        if any("rated item" in p for p in refused.problems):
+            st.session_state[SAID] = "", "Answered already; that answer stands."
+        else:
+            st.session_state[SAID] = "error", " ".join(refused.problems)
     except series.READ_ERRORS as error:
         st.session_state[SAID] = "error", str(error)
 
