@@ -199,7 +199,9 @@ class Folder:
         while waiting:
             below = waiting.pop()
             need(below.count("/") <= DEEPEST, f"{below}: lies more than {DEEPEST} folders deep")
-            for entry in os.scandir(path / below):
+            with os.scandir(path / below) as inside:
+                entries = list(inside)
+            for entry in entries:
                 name, is_link = below + entry.name, entry.is_symlink()
                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".tmp-"):
                     waiting.append(f"{name}/")
@@ -216,8 +218,8 @@ class Folder:
 
 class Archive:
     """The entries of a zip file: from its first byte on without a gap, then its table, then its end, nothing else."""
-    def __init__(self, path):
-        self.f = path.open("rb")
+    def __init__(self, path, f):
+        self.f = f
         need(self.f.read(4) in (b"PK\3\4", b"PK\5\6"), f"{path}: neither a run folder nor a bundle", Unreadable)
         self.size = self.f.seek(0, 2)
         number_of, start, table = self.table()
@@ -231,8 +233,8 @@ class Archive:
             end = self.locate(name, entry)
         need(end == start, "the archive holds bytes that are no entry's")
         total = sum(e["size"] for e in self.entries.values())
-        need(total <= max(RATIO * self.size, MIB), f"{max(self.entries, key=lambda n: self.entries[n]['size'])}: "
-             "unpacks to far too much (a zip bomb)") if total else None
+        largest = max(self.entries, key=lambda n: self.entries[n]["size"], default="")
+        need(total <= max(RATIO * self.size, MIB), f"{largest}: unpacks to far too much (a zip bomb)")
         need(total <= UNPACKED, "the archive unpacks to more than 32 GiB")
         self.names = list(self.entries)
     def at(self, place, length):
@@ -246,7 +248,8 @@ class Archive:
         expected = [0, 0, number_of, number_of, length, start]
         if end >= 20 and self.at(end - 20, 4) == b"PK\6\7":
             end -= 76
-            long, locator = struct.unpack("<4sQ2H2L4Q", self.at(end, 56)), struct.unpack("<4sLQL", self.at(end + 56, 20))
+            long = struct.unpack("<4sQ2H2L4Q", self.at(end, 56))
+            locator = struct.unpack("<4sLQL", self.at(end + 56, 20))
             good = long[:2] == (b"PK\6\6", 44) and long[4:6] == (0, 0) and locator[1:] == (0, end, 1)
             need(good and long[6] == long[7], "the archive's two ends say different things")
             number_of, length, start = long[7:]
@@ -274,7 +277,7 @@ class Archive:
                                 for is_large, v in zip(large, (size, packed, header), strict=True))
         good = mark == b"PK\1\2" and not (flags or comment or disk) and version <= 45 and (method or packed == size)
         need(good, f"{name}: has a flag (encrypted?), a comment, or sizes that differ")
-        self.entries[name] = dict(method=method, crc=crc, packed=packed, size=size, header=header)
+        self.entries[name] = {"method": method, "crc": crc, "packed": packed, "size": size, "header": header}
         return at + 46 + named + more
     def locate(self, name, e):
         mark, version, flags, method, _, _, crc, packed, size, named, more = (
@@ -298,7 +301,8 @@ class Archive:
                 waiting = self.at(place, min(left, CHUNK))
                 left, place = left - len(waiting), place + len(waiting)
             try:
-                piece, rest = (inflate.decompress(waiting, CHUNK), inflate.unconsumed_tail) if inflate else (waiting, b"")
+                piece = inflate.decompress(waiting, CHUNK) if inflate else waiting
+                rest = inflate.unconsumed_tail if inflate else b""
             except zlib.error as error:
                 raise Failed(f"{name}: damaged in the archive ({error})") from None
             stuck = inflate and not piece and rest == waiting and not left and not inflate.eof
@@ -434,7 +438,7 @@ def check_files(source, events, manifest):
 def key_of(pem):
     try:
         key = load_pem_public_key(pem)
-    except Exception as e:  # the library raises many kinds for bytes that are no key
+    except Exception as e:  # noqa: BLE001 - the library raises many kinds for bytes that are no key
         raise Failed(f"not a public key ({type(e).__name__})") from None
     need(isinstance(key, Ed25519PublicKey), "a key of another kind than Ed25519")
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest(), key
@@ -473,7 +477,7 @@ def check_signatures(source, events, plan, trusted):
         keys[key_id] = key
     keys |= dict([trusted] if trusted else [])
     signer, run_id, last = plan.get("signer"), events[0]["at"]["run_id"], events[-1]
-    need(not trusted or signer in (None, trusted[0]), f"plan.json: sealed with key {signer}, not with the one you trust")
+    need(not trusted or signer in (None, trusted[0]), f"plan.json: sealed with key {signer}, not the one you trust")
     wanted = {}
     if signer:
         sealed = {"plan.json": events[0]["outputs"]["plan.json"]["sha256"], "ledger.jsonl#0": events[0]["hash"]}
@@ -492,19 +496,20 @@ def check_signatures(source, events, plan, trusted):
     by, vouched = None, set()
     if "signatures/report.dsse.json" in files:
         by, said = opened(source, path := "signatures/report.dsse.json", keys)
-        need(fits(said, {"subject": [{"name": TEXT, "digest": {"sha256": TEXT}}], "*": anything}), f"{path}: unreadable")
+        subject = {"name": TEXT, "digest": {"sha256": TEXT}}
+        need(fits(said, {"subject": [subject], "*": anything}), f"{path}: its subjects cannot be read")
         subjects = {s["name"]: s["digest"]["sha256"] for s in said["subject"]}
         seqs = [e["seq"] for e in events if subjects.get(f"ledger.jsonl#{e['seq']}") == e["hash"]]
         names = [n for n in subjects if n not in {f"ledger.jsonl#{k}" for k in seqs}]
         need(len(seqs) == 1 and said == statement("report", subjects, run_id=run_id), f"{path}: signs something else")
         for name in names:
-            good = name.startswith("report/") and not wrong_name(name) and digest(source, name)["sha256"] == subjects[name]
-            need(good, f"{name}: not what {path} signed")
+            need(name.startswith("report/") and not wrong_name(name), f"{path}: signs {name!a}")
+            need(digest(source, name)["sha256"] == subjects[name], f"{name}: not what {path} signed")
         answers = trusted[0] if trusted else signer
         vouched = {*names} if by == answers and seqs == [last["seq"]] else set()
     need(not trusted or trusted[0] in (signer, by), "plan.json: UNSIGNED by the key you trust")
     known = {*wanted, "signatures/report.dsse.json", *(f"signatures/{k}.pem" for k in keys)}
-    need({*files} <= known, f"{sorted({*files} - known)[:1]}: signs nothing of this run (were its last events cut off?)")
+    need({*files} <= known, f"{sorted({*files} - known)[:1]}: signs nothing of this run (was its end cut off?)")
     packer = None
     if "manifest.json" in source.names and "manifest.dsse.json" in source.names:
         packer, said = opened(source, "manifest.dsse.json", keys)
@@ -549,16 +554,18 @@ def level_of(policy, rule, look, looks):
 def side(interval, margin):
     return "above" if interval["low"] > margin else "below" if interval["high"] < margin else None
 
+def text(interval):
+    return f"[{interval['low']:.3g}, {interval['high']:.3g}]"
+
 def gate(rule, found, level, least):
     """What a gate says of these measurements by name, as decision.json has it."""
-    m, agreement, when = found.get(rule["metric"]), found.get("agreement.alpha"), rule.get("when")
+    def held(name):
+        intervals = found[name]["intervals"] if name in found else []
+        return next((i for i in intervals if math.isclose(i["level"], level, abs_tol=1e-9)), None)
     def span(name):
-        held = [i for i in found[name]["intervals"] if math.isclose(i["level"], level, abs_tol=1e-9)] if name in found else []
-        return held[0] if held and found[name]["value"] is not None else None
-    def text(interval):
-        return f"[{interval['low']:.3g}, {interval['high']:.3g}]"
-    kept, mde, margin = m and [i for i in m["intervals"] if math.isclose(i["level"], level, abs_tol=1e-9)], None, rule["margin"]
-    interval, verdict = span(rule["metric"]), "INCONCLUSIVE"
+        return held(name) if name in found and found[name]["value"] is not None else None
+    m, kept, interval, margin = found.get(rule["metric"]), held(rule["metric"]), span(rule["metric"]), rule["margin"]
+    verdict, mde = "INCONCLUSIVE", None
     if m is None:
         why = f"no measurement is called {rule['metric']}"
     elif not interval:
@@ -566,33 +573,43 @@ def gate(rule, found, level, least):
     else:
         z = NormalDist().inv_cdf(0.5 + level / 2)
         mde = (interval["high"] - interval["low"]) / 2 * (z + NormalDist().inv_cdf(0.8)) / z
-        where = side(interval, margin)
-        verdict = "OK" if where == rule["must_stay"] else rule["action"] if where else verdict
-        why = (f"{text(interval)} stays {where} {margin:g}" if verdict == "OK"
-               else f"{text(interval)} is wholly on the wrong side of {margin:g}: {rule['reason']}" if where
-               else f"{text(interval)} contains {margin:g}; with {m['n_prompts']} prompts a change of {mde:.2g} could be seen")
-    people = m is not None and m["detail"].get("human_label") == "PEOPLE"
-    if people and (not agreement or agreement["value"] is None):
-        verdict, known = "INCONCLUSIVE", agreement["reason"] if agreement else "it was not measured"
-        why = f"whether the raters agree is unknown: {known}"
-    elif people and agreement["value"] < least:
-        verdict = "INCONCLUSIVE"
-        why = f"the raters' Krippendorff alpha is {agreement['value']:.2f}, below {least:g}: their ratings decide nothing"
-    elif when and verdict in ("WARN", "HALT"):
-        other, edge = span(when["metric"]), f"{when['margin']:g}"
-        where = other and side(other, when["margin"])
-        said = f"{when['metric']} {text(other)}" if other else ""
-        if not other:
-            why = f"{why} (if {when['metric']} were {when['side']} {edge}, but it was not measured)"
-        elif where is None:
-            why = f"{said} contains {edge}, so whether this rule applies is open"
-        else:
-            why = f"{why} ({said} is {where} {edge})" if where == when["side"] else f"does not apply: {said} is {where} {edge}"
-        verdict = verdict if other and where == when["side"] else "OK" if where else "INCONCLUSIVE"
-    kept = kept[0] if kept else None
+        where, prompts = side(interval, margin), m["n_prompts"]
+        why = f"{text(interval)} contains {margin:g}; with {prompts} prompts a change of {mde:.2g} could be seen"
+        if where == rule["must_stay"]:
+            verdict, why = "OK", f"{text(interval)} stays {where} {margin:g}"
+        elif where:
+            verdict = rule["action"]
+            why = f"{text(interval)} is wholly on the wrong side of {margin:g}: {rule['reason']}"
+    doubt = m is not None and m["detail"].get("human_label") == "PEOPLE" and disagreement(found, least)
+    if doubt:
+        verdict, why = "INCONCLUSIVE", doubt
+    elif rule.get("when") and verdict in ("WARN", "HALT"):
+        verdict, why = conditional(rule["when"], span(rule["when"]["metric"]), verdict, why)
     return {"gate": rule["name"], "verdict": verdict, "metric": rule["metric"], "value": m and m["value"],
-            "low": kept and kept["low"], "high": kept and kept["high"], "level": level,
-            "must_stay": rule["must_stay"], "margin": margin, "n_prompts": m["n_prompts"] if m else 0, "mde": mde, "why": why}
+            "low": kept and kept["low"], "high": kept and kept["high"], "level": level, "must_stay": rule["must_stay"],
+            "margin": margin, "n_prompts": m["n_prompts"] if m else 0, "mde": mde, "why": why}
+
+def disagreement(found, least):
+    """Why people's ratings decide nothing, or None where they may."""
+    agreement = found.get("agreement.alpha")
+    if not agreement or agreement["value"] is None:
+        return f"whether the raters agree is unknown: {agreement['reason'] if agreement else 'it was not measured'}"
+    if agreement["value"] >= least:
+        return None
+    alpha = f"{agreement['value']:.2f}, below {least:g}"
+    return f"the raters' Krippendorff alpha is {alpha}: their ratings decide nothing"
+
+def conditional(when, interval, verdict, why):
+    """What a broken rule says given its condition."""
+    edge = f"{when['margin']:g}"
+    if not interval:
+        return "INCONCLUSIVE", f"{why} (if {when['metric']} were {when['side']} {edge}, but it was not measured)"
+    where, said = side(interval, when["margin"]), f"{when['metric']} {text(interval)}"
+    if where is None:
+        return "INCONCLUSIVE", f"{said} contains {edge}, so whether this rule applies is open"
+    if where == when["side"]:
+        return verdict, f"{why} ({said} is {where} {edge})"
+    return "OK", f"does not apply: {said} is {where} {edge}"
 
 def same(a, b):
     """Whether two JSON values are equal, numbers up to their last digits, which differ between machines."""
@@ -628,8 +645,10 @@ def decide(source, plan, iteration):
 def named(text, shortest, longest):
     """Whether somebody could judge this name or reason: one line, nothing that would redraw a terminal."""
     marks = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return isinstance(text, str) and shortest <= len(text.strip()) <= longest and any(c.isalnum() for c in text) and not any(
-        unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in marks for c in text)
+    if not isinstance(text, str) or set(text) & set(marks):
+        return False
+    plain = not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    return plain and shortest <= len(text.strip()) <= longest and any(c.isalnum() for c in text)
 
 def check_decisions(source, events, plan):
     """Steps in the sealed order, decisions that follow from measurements, and each HALT obeyed or overridden; returns
@@ -641,7 +660,8 @@ def check_decisions(source, events, plan):
     for e in events:
         step, (iteration, _, part), where = e["step"], e["step"].rpartition("/"), f"ledger.jsonl: line {e['seq'] + 1}"
         if part == "halt":
-            good = before == f"{iteration}/audit" and halting and e["content"] == {"iteration": iteration, "gates": halting}
+            said = {"iteration": iteration, "gates": halting}
+            good = before == f"{iteration}/audit" and halting and e["content"] == said
             need(good, f"{where}: '{step}' follows no decision in which its gates said HALT")
         elif part == "override":
             by, reason = e["content"].get("by"), e["content"].get("reason")
@@ -668,8 +688,7 @@ def check_decisions(source, events, plan):
 
 # --- what a reader must know
 
-def check_anchor(path, events, plan):
-    a = shaped(path.read_bytes()[: 64 << 10], ANCHOR, str(path))
+def check_anchor(a, events, plan):
     need(a["seq"] < len(events) and events[a["seq"]]["hash"] == a["head"], "ledger.jsonl: lacks the witnessed head")
     compared = sha256([{k: e[k] for k in ("step", "outputs", "content")} for e in events[: a["seq"] + 1]])
     of = (events[0]["at"]["run_id"], compared, events[0]["outputs"]["plan.json"]["sha256"], plan.get("signer"))
@@ -701,8 +720,9 @@ def standing(events, plan, decisions):
         part, f"unfinished; the next step is {following}")
     for e in (e for e in events if e["step"].endswith("/override")):
         said = e["content"]
-        yield (f"OVERRIDE at {said['iteration']} ({e['at'].get('time', '')}): gate {', '.join(said['gates'])} said HALT, "
-               f"and {said['by']} let the run go on: {said['reason']}")
+        gates, time = ", ".join(said["gates"]), e["at"].get("time", "")
+        yield (f"OVERRIDE at {said['iteration']} ({time}): gate {gates} said HALT, and {said['by']} let the run go on: "
+               f"{said['reason']}")
     yield f"state: {state}"
     d = decisions[-1] if decisions else None
     by = ", ".join(g["gate"] for g in d["gates"] if g["verdict"] == d["verdict"] != "OK") if d else ""
@@ -716,10 +736,17 @@ def check(path, key, anchor):
     need(path.is_dir() or path.is_file(), f"{path}: is no plain file", Unreadable)
     try:
         trusted = key and key_of(key.read_bytes()[: 64 << 10])
+        witnessed = anchor and shaped(anchor.read_bytes()[: 64 << 10], ANCHOR, str(anchor))
     except Failed as e:
-        raise Unreadable(f"{key}: {e}") from None
-    source = Folder(path) if path.is_dir() else Archive(path)
-    need(path.is_dir() or "manifest.json" in source.names, f"{path}: holds no manifest.json")
+        raise Unreadable(f"{key or anchor}: {e}") from None
+    if path.is_dir():
+        return check_source(Folder(path), trusted, witnessed)
+    with path.open("rb") as f:
+        source = Archive(path, f)
+        need("manifest.json" in source.names, f"{path}: holds no manifest.json")
+        return check_source(source, trusted, witnessed)
+
+def check_source(source, trusted, witnessed):
     events, torn = read_ledger(source)
     manifest = read_manifest(source, events)
     need(not (manifest and torn), "ledger.jsonl: bytes follow the last event of a bundle")
@@ -728,17 +755,17 @@ def check(path, key, anchor):
     signed, used, vouched = check_signatures(source, events, plan, trusted)
     decisions = check_decisions(source, events, plan)
     check_report(source, events)
-    if anchor:
-        check_anchor(anchor, events, plan)
+    if witnessed:
+        check_anchor(witnessed, events, plan)
     loose = nobody_vouches(source, manifest, unrecorded, torn, used, vouched)
     documents = [n for n, _ in loose if n.startswith("report/")]
     partial = {*manifest.get("redacted", {}), *manifest.get("left_out", {})}
     lines = [*(f"NOT CHECKED: {n}: {why}" for n, why in loose), *standing(events, plan, decisions),
              f"{len(recorded) - len(partial)} files and {len(events)} events match, {len(decisions)} decisions follow",
-             f"head: {events[-1]['hash']}", signed, "ANCHORED" if anchor else "UNANCHORED",
+             f"head: {events[-1]['hash']}", signed, "ANCHORED" if witnessed else "UNANCHORED",
              "not recomputed: measurements from samples, the rendered report"]
-    refused = f"{documents[0]}: NOT CHECKED ({len(documents)} such), though a key was given" if key and documents else None
-    return lines, refused
+    first = documents[0] if documents and trusted else None
+    return lines, first and f"{first}: NOT CHECKED ({len(documents)} such file(s)), though a key was given"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

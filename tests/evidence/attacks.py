@@ -286,9 +286,7 @@ def made(name: str, make: Callable[[Path], object]) -> Damage:
     def damage(run: Path) -> None:
         path = run / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.move(path, run.with_name("moved"))
-        elif path.exists():
+        if path.exists():
             shutil.move(path, run.with_name("moved"))
         make(path)
 
@@ -305,7 +303,8 @@ def socket(path: Path) -> None:
     place = Path.cwd()
     os.chdir(path.parent)  # the name of a socket is short
     try:
-        sockets.socket(sockets.AF_UNIX).bind(path.name)
+        with sockets.socket(sockets.AF_UNIX) as made:
+            made.bind(path.name)
     finally:
         os.chdir(place)
 
@@ -612,14 +611,12 @@ def _chain() -> Iterator[Attack]:
         "a clock that is text": _set("at", to="now"),
         "a time that is none": _set("at", "time", to="yesterday"),
         "a time in other digits": _set("at", "time", to="٢٠26-01-01T00:00:00Z"),
-        "a time with a line end": _set("at", "time", to="2026-01-01T00:00:00Z\n"),
         "seconds that are text": _set("at", "seconds", to="1"),
         "seconds below nothing": _set("at", "seconds", to=-1),
         "a host that is a list": _set("at", "host", to=[]),
         "a step with a space": _set("step", to="g01 /grow"),
         "a step in capitals": _set("step", to="G01/grow"),
         "a step that leaves the folder": _set("step", to="../grow"),
-        "a step with a line end": _set("step", to="g01/grow\n"),
         "a digest too short": _set("outputs", "g01/grow.parquet", "sha256", to="00"),
         "a digest in capitals": _set("outputs", "g01/grow.parquet", "sha256", to="A" * 64),
         "a digest with more": _set("outputs", "g01/grow.parquet", "md5", to="0"),
@@ -632,6 +629,10 @@ def _chain() -> Iterator[Attack]:
         yield Attack("chain", name, event(3, change), shape=("ledger.jsonl", "ledger.jsonl:3"))
     yield Attack("chain", "a run without an identity", event(0, _drop("at", "run_id")))
     yield Attack("chain", "an identity with a line end", event(0, _set("at", "run_id", to="a\n")))
+    yield Attack(
+        "chain", "a time with a line end", event(3, _set("at", "time", to="2026-01-01T00:00:00Z\n"))
+    )
+    yield Attack("chain", "a step with a line end", event(3, _set("step", to="g01/grow\n")))
     yield Attack("chain", "an identity of nothing", event(0, _set("at", "run_id", to="")))
     yield Attack("chain", "the plan not sealed first", event(0, _set("outputs", to={})))
     yield Attack("chain", "untouched", lambda run: None, expected=MATCHES)
@@ -743,7 +744,10 @@ def _edit_signature(run: Path) -> None:
 
 
 def _copy(source: str, target: str) -> Damage:
-    return lambda run: None if shutil.copy(run / source, run / target) else None
+    def damage(run: Path) -> None:
+        shutil.copy(run / source, run / target)
+
+    return damage
 
 
 def _cut_and_unlinked(run: Path) -> None:
@@ -955,7 +959,7 @@ def _measurements() -> Iterator[Attack]:
     }
     for name, change in shaped.items():
         yield Attack("measurements", name, document(MEASURED, change), shape=at)
-    base = f"{'g00/i00'}/measurements.json"
+    base = "g00/i00/measurements.json"
     more: dict[str, Damage] = {
         "a measurement twice": document(
             MEASURED, lambda d: d["measurements"].append(d["measurements"][0])
@@ -1183,7 +1187,7 @@ def _signatures() -> Iterator[Attack]:
     yield Attack("signatures", "a stray key", _stray_key, "signed", MATCHES, key=True)
     yield Attack(
         "signatures", "the end cut off with all that shows it", _cut_and_unlinked, "signed", MATCHES
-    )  # noqa: E501
+    )
 
 
 RSA = b"""-----BEGIN PUBLIC KEY-----

@@ -271,7 +271,7 @@ def test_an_entry_that_unpacks_to_more_than_it_states_is_refused(
     )
     code, told = verify_twice(lying)
     assert code == 5
-    assert "report/x.json: damaged in the archive" in told
+    assert "report/x.json: unpacks to more than the 1,000 bytes stated" in told
 
 
 def test_entries_that_share_bytes_are_refused(packed: Path, tmp_path: Path) -> None:
@@ -360,21 +360,12 @@ def test_what_is_no_manifest_is_named(
     assert "manifest.json: " in told
 
 
-def test_what_is_no_bundle_is_bad_input(tmp_path: Path, packed: Path) -> None:
+def test_what_is_no_archive_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("not a zip")
-    (tmp_path / "short.zip").write_bytes(packed.read_bytes()[:-30])
-    with zipfile.ZipFile(tmp_path / "comment.zip", "w") as archive:
-        archive.comment = b"hello"
-    for name in ("text.zip", "short.zip", "comment.zip", "none.zip"):
+    (tmp_path / "empty.zip").write_bytes(b"")
+    for name in ("text.zip", "empty.zip", "none.zip"):
         with pytest.raises(BadInput), opened(tmp_path / name, most=MOST):
             pass
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        archive.writestr("x", "x")
-    with (
-        pytest.raises(VerificationFailed, match="not a bundle of a run"),
-        opened(tmp_path / "other.zip", most=MOST),
-    ):
-        pass
 
 
 @pytest.fixture(scope="module")

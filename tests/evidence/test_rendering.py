@@ -39,7 +39,12 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Renderer], None]:
         module.again = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "renderer_of_test", module)
         point = metadata.EntryPoint("test", "renderer_of_test:again", rendering.GROUP)
-        monkeypatch.setattr(rendering.metadata, "entry_points", lambda group: [point])
+        real = metadata.entry_points
+
+        def points(*, group: str) -> object:
+            return [point] if group == rendering.GROUP else real(group=group)
+
+        monkeypatch.setattr(rendering.metadata, "entry_points", points)
 
     return register
 
@@ -120,16 +125,17 @@ def test_why_a_report_was_not_rendered_again_is_said(
     assert verify(run, render=False).rendering == "report not re-rendered: --no-render was given"
     registered(lambda _run, _names: {})
     assert verify(run).rendering == (
-        "report re-rendered to the same bytes: 0 of 1 files; 1 could not be with the versions at "
-        "hand"
+        "report not re-rendered: the versions at hand are not those that rendered it"
     )
     monkeypatch.setattr(rendering.metadata, "entry_points", lambda group: [])
-    assert verify(run).rendering == "report not re-rendered: nothing that could is installed"
+    assert verify(run).rendering == (
+        "report not re-rendered: nothing that could render it again is installed"
+    )
     half = report(signed_run(tmp_path / "half", signer, until="g01/i02/improve"))
     signed_run(half, signer)
     assert (
         verify(half).rendering
-        == "report not re-rendered: it shows the record as it was 3 events ago"
+        == "report not re-rendered: it shows the record as it was 3 event(s) ago"
     )
     made = pack(run, tmp_path / "run.zip", Wish(texts=True, report=True))
     with opened(made.path, most=1 << 30) as packed:
@@ -154,3 +160,58 @@ def test_a_manifest_that_is_none_or_of_another_record_is_refused(
     report(run, **more)
     with pytest.raises(VerificationFailed, match=r"^report/manifest\.json: "):
         verify(run)
+
+
+# --- what nothing vouches for
+
+
+def test_a_page_that_nothing_vouches_for_is_said_first_and_a_key_makes_it_a_failure(
+    run: Path,
+    public_file: Path,
+    key_file: Path,
+    restaudit: Callable[..., tuple[int, str, str]],
+    registered: Callable[[Renderer], None],
+) -> None:
+    registered(render_again)
+    forged = b"<p>kept: 60</p>"
+    earlier = ledger.read(run)[3].hash
+    for more, why in (
+        ({"head": earlier}, "it shows the record as it was 5 event(s) ago"),
+        ({}, "the versions at hand are not those that rendered it"),
+    ):
+        registered(render_again if more else lambda _run, _names: {})
+        report(run, forged, **more)
+        code, out, _ = restaudit("verify", run)
+        assert code == 0
+        assert out.startswith(f"NOT CHECKED: report/manifest.json: not signed, and {why}\n")
+        assert f"NOT CHECKED: report/report.html: not signed, and {why}\n" in out
+        assert "re-rendered to the same" not in out
+        code, out, err = restaudit("verify", run, "--key", public_file)
+        assert code == 5
+        assert out.startswith("NOT CHECKED: report/manifest.json")
+        assert "report/manifest.json: NOT CHECKED: " in err
+        assert "sign the report" in err
+    (run / "report" / "manifest.json").unlink()
+    code, out, _ = restaudit("verify", run)
+    assert code == 0
+    assert out.startswith("NOT CHECKED: report/report.html: not signed, and no report/manifest")
+    registered(render_again)
+    report(run)
+    code, out, _ = restaudit("verify", run, "--key", public_file)
+    assert code == 0  # the record vouches for it
+    assert "NOT CHECKED" not in out
+    assert restaudit("verify", run, "--key", public_file, "--no-render")[0] == 5
+    assert restaudit("sign", run, "--key", key_file)[0] == 0
+    assert restaudit("verify", run, "--key", public_file, "--no-render")[0] == 0
+
+
+def test_a_file_beside_a_page_that_follows_from_the_record_is_not_vouched_for_by_it(
+    run: Path, registered: Callable[[Renderer], None]
+) -> None:
+    registered(render_again)
+    report(run)
+    (run / "report" / "exports").mkdir()
+    (run / "report" / "exports" / "card.md").write_text("all is well", encoding="utf-8")
+    (unchecked,) = verify(run).unchecked
+    assert unchecked.name == "report/exports/card.md"
+    assert unchecked.why == "not signed, and report/manifest.json does not name it"

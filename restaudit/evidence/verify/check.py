@@ -5,7 +5,7 @@ the decisions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restaudit.errors import BadInput, VerificationFailed
@@ -81,13 +81,13 @@ class Report:
     state: str
     decided: Decision | None
     overrides: tuple[Override, ...]
-    unrecorded: tuple[str, ...]
     torn_bytes: int
-    signed: Signed
-    bundled: Bundled | None
-    since_anchor: int | None
-    rendering: str | None
-    unchecked: tuple[Unchecked, ...]
+    unrecorded: tuple[str, ...] = ()
+    signed: Signed = field(default_factory=Signed)
+    bundled: Bundled | None = None
+    since_anchor: int | None = None
+    rendering: str | None = None
+    unchecked: tuple[Unchecked, ...] = ()
 
     @property
     def refused(self) -> str | None:
@@ -162,55 +162,75 @@ def verify_record(
     with within(Stage.CHAIN, tell):
         _must_be_run(run)
         events, torn = _chain(run)
-        recorded = list(recorded_files(events))
+        recorded = tuple(recorded_files(events))
         check_context(events)
     with within(Stage.LIST, tell):
         names = listed(run)
         manifest = load_manifest(run, names)
-    finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
+    here = _Record(run, tuple(names), tuple(events), torn, recorded, manifest)
     with within(Stage.FILES, tell):
         sizes = {
             entry[0]: check_recorded(run, names, entry, manifest, progress, hashed or {})
             for entry in recorded
         }
-        unrecorded = _unrecorded(names, recorded, manifest, events)
+        unrecorded = _unrecorded(here)
     with within(Stage.PLAN, tell):
         plan = sealed_plan(run)
     with within(Stage.SIGNATURES, tell):
-        signed = check_signatures(run, names, events, plan, finished=finished, trusted=trusted)
+        signed = check_signatures(run, names, events, plan, finished=here.finished, trusted=trusted)
     with within(Stage.ORDER, tell):
         check_order(events, plan)
     with within(Stage.DECISIONS, tell):
         decisions = check_decisions(run, events, plan)
         check_stops(events, {i: d for i, d in decisions.items() if d.verdict == "HALT"})
     with within(Stage.CONTENTS, tell):
-        bundled = _contents(run, names, manifest, events, recorded, signed, torn)
-        unchecked = _unchecked(run, names, unrecorded, signed, bundled, torn)
+        bundled = _contents(here, signed)
+        unchecked = _unchecked(here, unrecorded, signed, bundled)
     with within(Stage.ANCHOR, tell):
         since = _since(anchor, events, plan)
-    partial = {*manifest.redacted, *manifest.left_out} if manifest else set()
+    report = _report(here, sizes, plan, tuple(decisions.values()))
+    report = replace(report, unrecorded=unrecorded, signed=signed, bundled=bundled)
+    return replace(report, since_anchor=since, unchecked=unchecked), events
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is here: the folder, its files, its events, and what they record."""
+
+    run: Path
+    names: tuple[str, ...]
+    events: tuple[Event, ...]
+    torn: int
+    recorded: tuple[Recorded, ...]
+    manifest: Manifest | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is being written: the run is at its end, or halted."""
+        last = self.events[-1].step
+        return last == "end" or last.endswith("/halt")
+
+
+def _report(
+    here: _Record, sizes: Mapping[str, int], plan: Plan, decisions: Sequence[Decision]
+) -> Report:
+    """What the record itself says."""
+    partial = {*here.manifest.redacted, *here.manifest.left_out} if here.manifest else set()
     whole = {name: size for name, size in sizes.items() if name not in partial}
-    report = Report(
-        names=tuple(names),
+    return Report(
+        names=here.names,
         files=len(whole),
         bytes=sum(whole.values()),
-        events=len(events),
+        events=len(here.events),
         decisions=len(decisions),
-        digest=ledger.comparison_digest(events),
-        head=events[-1].hash,
-        finished=finished,
-        state=_state(events, plan),
-        decided=list(decisions.values())[-1] if decisions else None,
-        overrides=tuple(Override.of(e) for e in events if e.step.endswith("/override")),
-        unrecorded=unrecorded,
-        torn_bytes=torn,
-        signed=signed,
-        bundled=bundled,
-        since_anchor=since,
-        rendering=None,
-        unchecked=unchecked,
+        digest=ledger.comparison_digest(here.events),
+        head=here.events[-1].hash,
+        finished=here.finished,
+        state=_state(here.events, plan),
+        decided=decisions[-1] if decisions else None,
+        overrides=tuple(Override.of(e) for e in here.events if e.step.endswith("/override")),
+        torn_bytes=here.torn,
     )
-    return report, events
 
 
 def check_report(
@@ -279,33 +299,27 @@ def _chain(run: Path) -> tuple[list[Event], int]:
     return events, torn
 
 
-def _unrecorded(
-    names: Sequence[str],
-    recorded: Sequence[Recorded],
-    manifest: Manifest | None,
-    events: Sequence[Event],
-) -> tuple[str, ...]:
+def _unrecorded(here: _Record) -> tuple[str, ...]:
     """Files that no event names. An unfinished run may have them: the step in hand.
 
     A bundle's further files are held against its own list, in a later stage.
     """
-    if manifest is not None:
+    if here.manifest is not None:
         return ()
-    known = {name for name, _, _ in recorded}
-    must_be_portable({*known, *(n for n in names if not is_temporary(n))})
+    known = {name for name, _, _ in here.recorded}
+    must_be_portable({*known, *(n for n in here.names if not is_temporary(n))})
     known |= {ledger.FILE, WRITER, LOCK}
     unrecorded = tuple(
-        n for n in names if n not in known and not n.startswith(BESIDE) and not is_temporary(n)
+        n for n in here.names if n not in known and not n.startswith(BESIDE) and not is_temporary(n)
     )
-    last = events[-1].step
-    if unrecorded and (last == "end" or last.endswith("/halt")):
+    if unrecorded and here.finished:
         raise VerificationFailed(
             f"{unrecorded[0]}: no event of this finished run records it ({len(unrecorded)} such "
             "file(s)); it was added afterwards, or the ledger lost events"
         )
     # A halted run may go on from there after an override.
-    checkpoints = [n for n in names if n.startswith(f"{CHECKPOINTS}/")]
-    if checkpoints and last == "end":
+    checkpoints = [n for n in here.names if n.startswith(f"{CHECKPOINTS}/")]
+    if checkpoints and here.events[-1].step == "end":
         raise VerificationFailed(
             f"{checkpoints[0]}: a finished run keeps no checkpoint of its training; it was added "
             "afterwards"
@@ -313,21 +327,17 @@ def _unrecorded(
     return unrecorded
 
 
-def _contents(
-    run: Path,
-    names: Sequence[str],
-    manifest: Manifest | None,
-    events: Sequence[Event],
-    recorded: Sequence[Recorded],
-    signed: Signed,
-    torn: int,
-) -> Bundled | None:
+def _contents(here: _Record, signed: Signed) -> Bundled | None:
     """What a bundle holds beside the record; None for a run folder."""
-    if manifest is None:
+    if here.manifest is None:
         return None
-    if torn:
-        raise VerificationFailed(f"{ledger.FILE}: {torn} bytes follow the last event of a bundle")
-    return check_manifest(run, names, manifest, events, recorded, signed.keys)
+    if here.torn:
+        raise VerificationFailed(
+            f"{ledger.FILE}: {here.torn} bytes follow the last event of a bundle"
+        )
+    return check_manifest(
+        here.run, here.names, here.manifest, here.events, here.recorded, signed.keys
+    )
 
 
 def _since(anchor: Anchor | None, events: Sequence[Event], plan: Plan) -> int | None:
@@ -336,43 +346,38 @@ def _since(anchor: Anchor | None, events: Sequence[Event], plan: Plan) -> int | 
 
 
 def _unchecked(
-    run: Path,
-    names: Sequence[str],
-    unrecorded: Sequence[str],
-    signed: Signed,
-    bundled: Bundled | None,
-    torn: int,
+    here: _Record, unrecorded: Sequence[str], signed: Signed, bundled: Bundled | None
 ) -> tuple[Unchecked, ...]:
     """Every file that nothing vouches for, but those under report/."""
-    found = []
-    if bundled is not None:
-        signature = f"{MANIFEST}, which nobody signed"
-        if bundled.signed_by is not None:
-            signature = f"{MANIFEST}, signed with key {bundled.signed_by}"
-        why = f"its texts were taken out; it is what {signature}, says, and not what was recorded"
-        found += [Unchecked(name, why) for name in bundled.redacted]
-        found += [Unchecked(name, "left out of this bundle") for name in bundled.left_out]
-    if torn:
-        why = (
-            f"its last {torn} bytes are half an event that a crash cut short; resume replaces them"
-        )
+    found = _lacking(bundled) if bundled is not None else []
+    if here.torn:
+        why = f"its last {here.torn} bytes are half an event of a crash; resume replaces them"
         found.append(Unchecked(ledger.FILE, why))
-    found += [
-        Unchecked(n, "not recorded yet: of the step in hand, or put there") for n in unrecorded
-    ]
+    why = "not recorded yet: of the step in hand, or put there"
+    found += [Unchecked(name, why) for name in unrecorded]
     used = {signed.signer, signed.report_by, bundled.signed_by if bundled else None}
-    for name in names:
-        why = OF_NOBODY.get(name) or OF_NOBODY.get(f"{name.partition('/')[0]}/", "")
-        if name == LOCK and _is_empty(run, LOCK):
-            continue
+    for name in here.names:
+        folder, _, rest = name.partition("/")
+        why = OF_NOBODY.get(name) or OF_NOBODY.get(f"{folder}/", "")
         if is_temporary(name):
             why = "work in hand, or left behind by a killed process; no reader looks at it"
-        if name.startswith(f"{SIGNATURES}/") and name.endswith(".pem"):
-            key_id = name.removeprefix(f"{SIGNATURES}/").removesuffix(".pem")
-            why = "" if key_id in used else "a key that signed nothing here"
-        if why:
+        if folder == SIGNATURES and rest.endswith(".pem") and rest[:-4] not in used:
+            why = "a key that signed nothing here"
+        if why and not (name == LOCK and _is_empty(here.run, name)):
             found.append(Unchecked(name, why))
     return tuple(found)
+
+
+def _lacking(bundled: Bundled) -> list[Unchecked]:
+    """What a bundle shows changed, or not at all."""
+    by = f"{MANIFEST}, which nobody signed"
+    if bundled.signed_by is not None:
+        by = f"{MANIFEST}, signed with key {bundled.signed_by}"
+    why = f"its texts were taken out; it is what {by}, says, and not what was recorded"
+    return [
+        *(Unchecked(name, why) for name in bundled.redacted),
+        *(Unchecked(name, "left out of this bundle") for name in bundled.left_out),
+    ]
 
 
 def _is_empty(run: Path, name: str) -> bool:

@@ -152,7 +152,7 @@ def check_digest(
         stated = f" ({size:,} bytes)" if size is not None else ""
         raise VerificationFailed(f"{name}: missing; {by}{stated}") from None
     except plain.NotPlain as e:
-        raise VerificationFailed(f"{name}: {e.name} {e.why}; {by}") from None
+        raise VerificationFailed(f"{name}: {_said(e, name)}; {by}") from None
     except OSError as e:
         raise BadInput(f"{run / name}: cannot be read ({e.strerror}); {by}") from None
     if got != sha256:
@@ -202,7 +202,12 @@ def read(run: Path, name: str, most: int = LARGEST_JSON) -> bytes:
     except FileNotFoundError:
         raise VerificationFailed(f"{name}: missing") from None
     except plain.NotPlain as e:
-        raise VerificationFailed(f"{name}: {e.name} {e.why}") from None
+        raise VerificationFailed(f"{name}: {_said(e, name)}") from None
+
+
+def _said(error: plain.NotPlain, name: str) -> str:
+    """Why a file cannot be read; what is wrong may be a folder on the way to it."""
+    return error.why if error.name == name else f"{error.name} {error.why}"
 
 
 def read_shaped(run: Path, name: str, shape: type[S]) -> S:
