@@ -1142,6 +1142,8 @@ def _signatures() -> Iterator[Attack]:
         yield Attack("signatures", name, envelope(head, change), "signed", shape=at)
     rows: dict[str, Damage] = {
         "loose bits in base64": envelope(head, loose_bits),
+        "letters that are not base64": envelope(head, _set("signatures", 0, "sig", to="\u202e")),
+        "a payload in other letters": envelope(head, _set("payload", to="é")),
         "a space after the envelope": lambda run: _appended_to(run, f"{FOLDER}/{head}", b" "),
         "no line end": lambda run: _cut(run, f"{FOLDER}/{head}"),
         "a statement with more": statement(head, _set("note", to="x")),

@@ -8,7 +8,6 @@ No statement holds a clock: what a signer says about the time proves nothing (do
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -185,7 +184,8 @@ def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
             base64.b64decode(t, validate=True) for t in (envelope["payload"], signed["sig"])
         )
         key.key.verify(signature, pae(envelope["payloadType"], payload))
-    except (binascii.Error, InvalidSignature):
+    # ValueError: not base64, or not even ASCII.
+    except (ValueError, InvalidSignature):
         raise VerificationFailed(
             f"{name}: the signature does not fit: what was signed, or the signature, was changed"
         ) from None
