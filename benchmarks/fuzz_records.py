@@ -254,8 +254,12 @@ if __name__ == "__main__":
     import sys
     import time
 
-    began = time.monotonic()
-    tried, held, failures = fuzz_records(int(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]))
-    for failure in failures:
-        print(f"{failure.reader}: {failure.mutation}\n    {failure.ended}")
+    began, tried, held = time.monotonic(), 0, 0
+    first, count = int(sys.argv[1]), int(sys.argv[2])
+    # Ten at a time, so that a failure is seen when it is found.
+    for seed in range(first, first + max(1, count // 10)):
+        more, kept, failures = fuzz_records(seed, min(count, 10), tuple(sys.argv[3:]))
+        tried, held = tried + more, held + kept
+        for failure in failures:
+            print(f"{seed} {failure.reader}: {failure.mutation}\n    {failure.ended}", flush=True)
     print(f"{held} of {tried} held, {time.monotonic() - began:.0f} s")

@@ -118,5 +118,5 @@ class Records:
 
     def measurements(self, iteration: str) -> dict[str, Measurement]:
         """All measurements of one iteration, by name."""
-        recorded = self.json(f"{iteration}/measurements.json")["measurements"]
-        return {row["name"]: Measurement.from_json(row) for row in recorded}
+        self.checked(f"{iteration}/measurements.json")
+        return {m.name: m for m in self.run.measurements(iteration)}

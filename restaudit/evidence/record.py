@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from probes.base import Measurement
-from restaudit.errors import BadInput, RestauditError
+from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence import ledger
-from restaudit.files import plain
+from restaudit.files import parquet, plain
 from restaudit.files.plain import NotPlain
 from restaudit.files.strict import NotStrict, parse_json
 from restaudit.gates import Decision
@@ -193,7 +193,10 @@ class Run:
             if isinstance(schema, int) and schema > SCHEMA:
                 reads = f"made by a newer version: {reads}; update restaudit to read it"
             raise BadInput(f"{self.path}/plan.json: {reads}")
+        _must_fit(self.plan, "Plan", f"{self.path}/{PLAN}")
         self.events = ledger.read(self.path)
+        for number, event in enumerate(self.events, start=1):
+            _check_event(event, f"{self.path}/{ledger.FILE}: line {number}")
 
     @property
     def name(self) -> str:
@@ -244,18 +247,14 @@ class Run:
 
     def measurements(self, iteration: str) -> list[Measurement]:
         """All measurements of one iteration."""
-        return [
-            Measurement.from_json(m)
-            for m in read_json(self.path, f"{self._at(iteration)}/measurements.json")[
-                "measurements"
-            ]
-        ]
+        found = self._document(f"{self._at(iteration)}/measurements.json", "Measurements")
+        return [Measurement.from_json(m) for m in found["measurements"]]
 
     def scores(self, iteration: str) -> dict[str, Any]:
         """What reward and human score are here: {"human": {label, unit, description}, "reward":
         {name, unit}}.
         """
-        raw = read_json(self.path, f"{self._at(iteration)}/measurements.json")
+        raw = self._document(f"{self._at(iteration)}/measurements.json", "Measurements")
         return {"human": raw["human"], "reward": raw["reward"]}
 
     def decision(self, iteration: str) -> Decision | None:
@@ -263,7 +262,7 @@ class Run:
         name = f"{self._at(iteration)}/decision.json"
         if not plain.is_file(self.path, name):
             return None
-        return Decision.from_json(read_json(self.path, name))
+        return Decision.from_json(self._document(name, "Decision"))
 
     def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The audited samples of one iteration (columns: AUDIT), with people's ratings as their
@@ -383,6 +382,11 @@ class Run:
             started=self.events[0].at.get("time") if self.events else None,
         )
 
+    def _document(self, name: str, shape: str) -> Any:
+        raw = read_json(self.path, name)
+        _must_fit(raw, shape, f"{self.path}/{name}")
+        return raw
+
     def _at(self, part: str) -> str:
         """The same name, of a folder that is there."""
         if not plain.is_folder(self.path, part):
@@ -391,6 +395,35 @@ class Run:
                 f"{', '.join(self.iterations()) or 'none'}"
             )
         return part
+
+
+def _check_event(event: ledger.Event, where: str) -> None:
+    """Raise BadInput, naming the field, where what readers take from an event is of another kind."""
+    for key in ("time", "host", "run_id"):
+        if not isinstance(event.at.get(key, ""), str):
+            raise BadInput(f"{where}: at.{key}: expected text")
+    seconds = event.at.get("seconds", 0.0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise BadInput(f"{where}: at.seconds: expected a number of seconds")
+    if event.step.endswith("/halt"):
+        _must_fit(event.content, "HaltContent", where)
+
+
+def _must_fit(raw: Any, shape: str, where: str) -> None:
+    """Raise BadInput, naming the field, where a document is not of the shape that docs/record.md
+    says: digests that fit do not make it what restaudit writes, if somebody else wrote it.
+    """
+    from restaudit.evidence.verify import shapes
+
+    try:
+        # A plan holds settings beside what is read here, such as a rater's long number.
+        if shape != "Plan":
+            shapes.within_range(raw)
+        shapes.must_fit(raw, getattr(shapes, shape), where)
+    except VerificationFailed as e:
+        raise BadInput(str(e)) from None
+    except ValueError as e:
+        raise BadInput(f"{where}: {e}") from None
 
 
 # --- many runs
@@ -434,11 +467,9 @@ def read_table(
     path = run / name
     try:
         with plain.opened(run, name, LARGEST_TABLE) as f:
-            table = pd.read_parquet(f, columns=list(columns) if columns else None)
+            table = parquet.read_frame(path, f, columns)
     except FileNotFoundError:
         raise BadInput(f"{path}: missing from the run folder") from None
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
     missing = [c for c in (columns or required) if c not in table.columns]
     if missing:
         raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")

@@ -245,7 +245,7 @@ def test_a_strangers_record_gives_a_document_or_a_message(
 
 def test_a_plan_without_a_configuration_is_refused(tmp_path: Path) -> None:
     run = edited(make_run(tmp_path / "run"), "plan.json", lambda raw: raw.update(config=None))
-    with pytest.raises(BadInput, match="no configuration with a name"):
+    with pytest.raises(BadInput, match=r"plan\.json: .*config"):
         framework_document(records(run), "eu-annex-iv", None)
 
 

@@ -46,7 +46,7 @@ def test_a_series_carries_value_interval_and_counts_of_every_iteration(tmp_path:
 @pytest.mark.parametrize("recorded", ["LEXICON", LEXICON])
 def test_the_human_score_is_always_named_in_full(tmp_path: Path, recorded: str) -> None:
     run = make_run(tmp_path / "run")
-    _edit(run / BASE / "measurements.json", "human", {"label": recorded, "description": "words"})
+    _edit(run / BASE / "measurements.json", "human", {"label": recorded, "unit": "", "description": "words"})
     assert series.human_score(Run(run)) == series.HumanJudge(LEXICON, "words")
 
 
@@ -69,12 +69,11 @@ def test_watched_scores_are_called_what_their_owner_calls_them_before_any_look(
     assert series.human_score(Run(run)).name == "PEOPLE (our panel)"
 
 
-def test_an_audit_that_records_no_human_score_is_called_none(tmp_path: Path) -> None:
+def test_an_audit_that_records_no_human_score_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     _edit(run / BASE / "measurements.json", "human", None)
-    _edit(run / BASE / "measurements.json", "reward", None)
-    assert series.human_score(Run(run)).name == "NONE"
-    assert series.reward_unit(Run(run)) == "reward units"
+    with pytest.raises(BadInput, match=r"measurements\.json: .*human"):
+        series.human_score(Run(run))
 
 
 def test_what_was_not_measured_is_missing_with_its_reason_never_zero(tmp_path: Path) -> None:
