@@ -58,6 +58,7 @@ class Attack:
     `expected` is the exit code of both verifiers. `packed`: the folder is made a bundle afterwards,
     its manifest fitting what is there. `key`: checked with the operator's public key. `shape`: the
     document of docs/record.schema.json that is no longer what it should be, and where it lies.
+    `says`: words of the first verifier's message, which names the thing.
     """
 
     area: str
@@ -68,6 +69,7 @@ class Attack:
     packed: bool = False
     key: bool = False
     shape: tuple[str, str] | None = None
+    says: str = ""
 
     def __str__(self) -> str:
         return f"{self.area}: {self.name}" + (" (bundle)" if self.packed else "")
@@ -769,45 +771,94 @@ def _measurement_edited(run: Path) -> None:
 HOST = event(0, _set("at", "host", to="x"))
 
 
+HEAD_5 = "signatures/head-0005.dsse.json: is not a signature of the head after event 5"
+
+
 def _tampering() -> Iterator[Attack]:
-    """What is done to the signed run of somebody else; the same to its bundle, made to fit."""
-    rows: dict[str, Damage] = {
-        "a bit flipped in weights": flip_a_bit,
-        "a file cut short": lambda run: os.truncate(run / f"{FIRST}/audit.parquet", 100),
-        "a file removed": _unlinked(f"{FIRST}/kept.parquet"),
-        "a file exchanged": _copy(f"{FIRST}/audit.parquet", f"{LAST}/audit.parquet"),
-        "a file added": put(f"{FIRST}/notes.md"),
-        "iterations swapped": swap_iterations,
-        "iterations swapped, the chain rebuilt": refitted(swap_iterations),
-        "the chain rebuilt": HOST,
-        "better numbers, the chain rebuilt": better_numbers,
-        "a rating edited": edit_a_rating,
-        "a rating edited, the chain rebuilt": refitted(edit_a_rating),
-        "a margin loosened": _loosen,
-        "a margin loosened, the chain rebuilt": refitted(_loosen),
-        "the end cut off": _lines_edited(lambda x: x[:-2]),
-        "a measurement edited": _measurement_edited,
+    """What is done to the signed run of somebody else; the same to its bundle, made to fit. Each with
+    the words that name the thing.
+    """
+    rows: dict[str, tuple[Damage, str]] = {
+        "a bit flipped in weights": (
+            flip_a_bit,
+            "reward_model/weights.safetensors: changed after step 'reward_model' recorded it",
+        ),
+        "a file cut short": (
+            lambda run: os.truncate(run / f"{FIRST}/audit.parquet", 100),
+            "g01/i01/audit.parquet: changed after step 'g01/i01/audit'",
+        ),
+        "a file removed": (
+            _unlinked(f"{FIRST}/kept.parquet"),
+            "g01/i01/kept.parquet: missing; step 'g01/i01/improve' recorded it",
+        ),
+        "a file exchanged": (
+            _copy(f"{FIRST}/audit.parquet", f"{LAST}/audit.parquet"),
+            "g01/i02/audit.parquet: changed after step 'g01/i02/audit' recorded it",
+        ),
+        "a file added": (put(f"{FIRST}/notes.md"), "g01/i01/notes.md: no event of this finished"),
+        "iterations swapped": (swap_iterations, "g01/i01/audit.parquet: changed after"),
+        "iterations swapped, the chain rebuilt": (refitted(swap_iterations), HEAD_5),
+        "the chain rebuilt": (HOST, "signatures/plan.dsse.json: is not a signature of the sealed"),
+        "better numbers, the chain rebuilt": (better_numbers, f"{HEAD_5} ('g01/i01/audit')"),
+        "a rating edited": (edit_a_rating, "g01/i01/ratings.parquet: changed after step"),
+        "a rating edited, the chain rebuilt": (refitted(edit_a_rating), HEAD_5),
+        "a margin loosened": (_loosen, "plan.json: changed after step 'plan' recorded it"),
+        "a margin loosened, the chain rebuilt": (
+            refitted(_loosen),
+            "signatures/plan.dsse.json: is not a signature of the sealed plan (plan.json: signed",
+        ),
+        "the end cut off": (
+            _lines_edited(lambda x: x[:-2]),
+            "signatures/head-0007.dsse.json: signs event 7, but the ledger ends before it",
+        ),
+        "a measurement edited": (_measurement_edited, "g01/i01/measurements.json: changed"),
     }
-    for packed in (False, True):
-        yield from _rows("files", rows, base="signed", packed=packed)
+    yield from _of_a_signed_run("files", rows)
     rows = {
-        "all signatures stripped": _strip,
-        "all but the key stripped": _strip_but_key,
-        "a head stripped": _unlinked(f"{FOLDER}/head-0005.dsse.json"),
-        "the last head stripped": _unlinked(f"{FOLDER}/head-0008.dsse.json"),
-        "the plan's signature stripped": _unlinked(f"{FOLDER}/plan.dsse.json"),
-        "a head copied": _copy(f"{FOLDER}/head-0002.dsse.json", f"{FOLDER}/head-0005.dsse.json"),
-        "a signature edited": _edit_signature,
-        "the public key exchanged": _exchange_key,
-        "signed by another key": _other_key,
-        "a stray file": put(f"{FOLDER}/notes.txt"),
-        "a stray file in a folder": put(f"{FOLDER}/more/notes.txt"),
-        "a head of a later event": _copy(
-            f"{FOLDER}/head-0008.dsse.json", f"{FOLDER}/head-0009.dsse.json"
+        "all signatures stripped": (_strip, "signatures/plan.dsse.json: missing, but the sealed"),
+        "all but the key stripped": (
+            _strip_but_key,
+            "signatures/plan.dsse.json: missing, but the sealed plan names key",
+        ),
+        "a head stripped": (
+            _unlinked(f"{FOLDER}/head-0005.dsse.json"),
+            "signatures/head-0005.dsse.json: missing, but 'g01/i01/audit' is recorded",
+        ),
+        "the last head stripped": (
+            _unlinked(f"{FOLDER}/head-0008.dsse.json"),
+            "signatures/head-0008.dsse.json: missing, but 'end' is recorded",
+        ),
+        "the plan's signature stripped": (
+            _unlinked(f"{FOLDER}/plan.dsse.json"),
+            "signatures/plan.dsse.json: missing",
+        ),
+        "a head copied": (
+            _copy(f"{FOLDER}/head-0002.dsse.json", f"{FOLDER}/head-0005.dsse.json"),
+            HEAD_5,
+        ),
+        "a signature edited": (
+            _edit_signature,
+            "signatures/head-0005.dsse.json: the signature does not fit",
+        ),
+        "the public key exchanged": (_exchange_key, ".pem: is not the key of that name"),
+        "signed by another key": (_other_key, ".pem: missing, so signatures/plan.dsse.json"),
+        "a stray file": (
+            put(f"{FOLDER}/notes.txt"),
+            "signatures/notes.txt: belongs to no signature of this run",
+        ),
+        "a stray file in a folder": (put(f"{FOLDER}/more/notes.txt"), "signatures/more/notes.txt"),
+        "a head of a later event": (
+            _copy(f"{FOLDER}/head-0008.dsse.json", f"{FOLDER}/head-0009.dsse.json"),
+            "signatures/head-0009.dsse.json: signs event 9, but the ledger ends before it",
         ),
     }
-    for packed in (False, True):
-        yield from _rows("signatures", rows, base="signed", packed=packed)
+    yield from _of_a_signed_run("signatures", rows)
+
+
+def _of_a_signed_run(area: str, rows: Mapping[str, tuple[Damage, str]]) -> Iterator[Attack]:
+    for name, (damage, says) in rows.items():
+        yield Attack(area, name, damage, "signed", says=says)
+        yield Attack(area, name, damage, "signed", packed=True)
 
 
 def _files() -> Iterator[Attack]:

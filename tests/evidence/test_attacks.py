@@ -40,8 +40,11 @@ def bench() -> Iterator[Bench]:
 def test_both_verifiers_say_what_the_table_says(bench: Bench, attack: Attack) -> None:
     what = bench.damaged(attack)
     key = bench.public_file if attack.key else None
-    assert first(what, key)[0] == attack.expected, first(what, key)[1]
-    assert second(what, key)[0] == attack.expected, second(what, key)[1]
+    code, said = first(what, key)
+    assert code == attack.expected, said
+    assert attack.says in said
+    code, said = second(what, key)
+    assert code == attack.expected, said
 
 
 def test_every_row_has_a_name_of_its_own() -> None:
@@ -130,6 +133,17 @@ def test_what_people_wrote_cannot_speak_to_a_terminal(bench: Bench) -> None:
         assert "NOT CHECKED: human/x" in told
     assert second_verifier().shown("x\x1b[2J\u202ey") == "x?[2J?y"
     assert "\x1b" not in first(run)[1]
+
+
+def test_a_name_that_is_refused_cannot_speak_to_a_terminal_either(bench: Bench) -> None:
+    run = bench.copy("unsigned", "run")
+    (run / "g01" / "x\x1b[2J\u202ey").write_text("x", encoding="utf-8")
+    for verifier in (first, second):
+        code, told = verifier(run)
+        assert code == 5
+        assert "g01/x" in told
+        assert told.isascii()
+        assert "\x1b" not in told
 
 
 def test_an_override_after_a_torn_one_is_whole(bench: Bench) -> None:
