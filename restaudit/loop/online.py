@@ -60,8 +60,9 @@ def online(job: Job) -> None:
     audit(job, BASE, policy=BASE)
     if not all(looked_at(job, s) for s in job.config.loop.looks):
         _train(job)
-    job.end()
+    # Before the end: a finished run holds nothing beside its record that it could go on from.
     shutil.rmtree(job.run / CHECKPOINTS, ignore_errors=True)
+    job.end()
 
 
 def _train(job: Job) -> None:
