@@ -14,10 +14,7 @@ from urllib.parse import quote
 
 from restaudit.evidence.record import printable
 from restaudit.evidence.shown import NEWLINE, invisible
-
-# What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian
-# ones accept.
-FORMULA = "=+-@＝＋－＠"
+from restaudit.files.spreadsheet import guard
 
 
 def clean(text: str) -> str:
@@ -56,8 +53,8 @@ def csv_cell(value: str | float | bool | None) -> str:
     """A cell: numbers as Python writes them, nothing for None, and text that no spreadsheet takes
     for a formula.
 
-    Text that begins (after spaces) like a formula, or with an apostrophe, gets one apostrophe in
-    front. So whoever takes one leading apostrophe away has the cleaned text again.
+    Text that begins like a formula, or with an apostrophe, gets one apostrophe in front
+    (`files.spreadsheet`). So whoever takes one leading apostrophe away has the cleaned text again.
     """
     if value is None:
         return ""
@@ -66,12 +63,7 @@ def csv_cell(value: str | float | bool | None) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    text = clean(value)
-    # An apostrophe of the text's own is doubled, or taking one away would lose it.
-    first = text.lstrip()[:1]
-    if first in (*FORMULA, "'"):
-        return f"'{text}"
-    return text
+    return guard(clean(value))
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:

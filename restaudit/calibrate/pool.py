@@ -23,7 +23,7 @@ from probes.texts.word_lists import groups, mentions
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_in
 from restaudit.evidence.record import LARGEST_TABLE
-from restaudit.files import plain
+from restaudit.files import parquet, plain
 
 BUILTIN = "reviews"
 COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "group", "family")
@@ -134,14 +134,15 @@ def load_pool(source: str) -> Pool:
     path = root / name
     try:
         with plain.opened(root, name, LARGEST_TABLE) as f:
-            table = pd.read_parquet(f)
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{path}: not a readable Parquet table of generations ({e})") from None
+            table = parquet.read_frame(path, f)
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read ({e})") from None
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise BadInput(
             f"{path}: a pool lacks the column(s) {', '.join(missing)}; it has {', '.join(COLUMNS)}"
         )
+    _check_kinds(path, table)
     # A Grow set may hold references too, which no policy wrote.
     if "origin" in table.columns:
         table = table[table["origin"] == "policy"]
@@ -157,6 +158,21 @@ def load_pool(source: str) -> Pool:
     families, groups = _families(used)
     sha256 = digest_in(root, name).sha256
     return Pool(used, without_family, families, groups, source, sha256, whole - len(used))
+
+
+def _check_kinds(path: Path, table: pd.DataFrame) -> None:
+    """Raise BadInput where a column holds something else than it must."""
+    for name in COLUMNS:
+        column = table[name]
+        if name not in NAMES:
+            right = pd.api.types.is_numeric_dtype(column) or column.isna().all()
+        elif name in ("group", "family"):
+            right = column.dropna().map(lambda value: isinstance(value, str)).all()
+        else:
+            right = column.map(lambda value: isinstance(value, str)).all()
+        if not right:
+            expected = "a text in every row" if name in NAMES else "numbers"
+            raise BadInput(f"{path}: column '{name}': holds something else than {expected}")
 
 
 def features(pool: Pool) -> dict[str, tuple[Flags, str]]:

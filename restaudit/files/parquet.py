@@ -19,6 +19,7 @@ from restaudit.errors import BadInput
 from restaudit.files.given import BYTES_A_ROW, COLUMNS, LONGEST, RATIO, ROWS, UNPACKED, opened
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -40,6 +41,8 @@ PAGES, SEEN, MOST_SEEN = 100, 1000, 1 << 30
 DELTA_BYTE_ARRAY = 7
 # Entries of a dictionary page that are looked at one by one.
 MOST_ENTRIES = 300_000
+# Rows that become arrays of numbers and texts, and no Python values.
+FRAME_ROWS = 5_000_000
 # Rows that are turned into Python values at a time.
 BATCH = 4096
 # What pyarrow, and what it calls, raises on a file that is not what it says.
@@ -60,7 +63,7 @@ ERRORS = (
 def unreadable(path: Path, error: BaseException) -> BadInput:
     """The error for a file that the library cannot read, with the first line of what it says."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    return BadInput(f"{path}: not a readable Parquet file ({first})")
+    return BadInput(f"{path}: not a readable Parquet table ({first})")
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,14 @@ class Checked:
 
 @contextmanager
 def checked(
-    path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | None = None
+    path: Path,
+    columns: Sequence[str] | None = None,
+    file: IO[bytes] | None = None,
+    rows: int = ROWS,
+    bytes_a_row: int = BYTES_A_ROW,
 ) -> Iterator[Checked]:
-    """A Parquet file, checked in these columns, or all; `file` is the same, where it is open.
+    """A Parquet file, checked in these columns, or all; `file` is the same, where it is open. It may
+    hold `rows` rows, or one for each `bytes_a_row` bytes.
 
     Raises BadInput, also for what is raised in reading within the `with`.
     """
@@ -95,7 +103,7 @@ def checked(
             size = file.seek(0, 2)
             _check_ends(path, file, size)
             parquet = _file(file)
-            _check_footer(path, parquet, size)
+            _check_footer(path, parquet, size, max(rows, size // bytes_a_row))
             sums = _check_pages(path, file, parquet, size, columns)
             large = {
                 name: of for name, of in sums.items() if of.texts > max(UNPACKED, RATIO * size)
@@ -156,9 +164,9 @@ def names_of(path: Path) -> tuple[int, list[str]]:
 def check(path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | None = None) -> None:
     """Raise BadInput where a reader that makes every text of every row would need more memory than
     the file's size makes plausible, or where it cannot be read at all; a `file` is at its start
-    afterwards.
+    afterwards. Arrays take less memory a row than Python's values: FRAME_ROWS are allowed.
     """
-    with checked(path, columns, file) as parquet:
+    with checked(path, columns, file, FRAME_ROWS, 1) as parquet:
         # The others are small, by what their pages say.
         names = parquet.file.schema_arrow.names
         large = [n for n in names if any(f"{c}.".startswith(f"{n}.") for c in parquet.large)]
@@ -169,6 +177,18 @@ def check(path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | No
                 _within(path, str(name), seen, most)
     if file is not None:
         file.seek(0)
+
+
+def read_frame(path: Path, file: IO[bytes], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """An open Parquet file as pandas reads it, checked before. Raises BadInput as `check` does."""
+    import pandas as pd
+    import pyarrow as pa
+
+    check(path, columns, file)
+    try:
+        return pd.read_parquet(file, columns=list(columns) if columns else None)
+    except (*ERRORS, pa.ArrowException) as e:
+        raise unreadable(path, e) from None
 
 
 def _batches(
@@ -347,23 +367,21 @@ def _check_ends(path: Path, file: IO[bytes], size: int) -> None:
     if end[4:] == ENCRYPTED:
         raise BadInput(f"{path}: is an encrypted Parquet file; write it without encryption")
     if size < 12 or end[4:] != MAGIC:
-        raise BadInput(f"{path}: not a readable Parquet file (it does not end like one)")
+        raise BadInput(f"{path}: not a readable Parquet table (it does not end like one)")
     footer = int.from_bytes(end[:4], "little")
     if footer > min(FOOTER, size):
         raise BadInput(
-            f"{path}: not a readable Parquet file (it says that its footer has {footer:,} bytes; "
+            f"{path}: not a readable Parquet table (it says that its footer has {footer:,} bytes; "
             f"at most {FOOTER:,} are read)"
         )
 
 
-def _check_footer(path: Path, parquet: pq.ParquetFile, size: int) -> None:
+def _check_footer(path: Path, parquet: pq.ParquetFile, size: int, most: int) -> None:
     said = parquet.metadata
-    most = max(ROWS, size // BYTES_A_ROW)
     if said.num_rows > most:
         raise BadInput(
             f"{path}: says that it holds {said.num_rows:,} rows in {size:,} bytes; at most {most:,} "
-            f"are read of a file of this size ({BYTES_A_ROW} bytes a row); divide it into several "
-            "files if that is what you mean"
+            f"are read of a file of this size; divide it into several files if that is what you mean"
         )
     if said.num_columns > COLUMNS:
         raise BadInput(f"{path}: has {said.num_columns:,} columns; at most {COLUMNS:,} are read")

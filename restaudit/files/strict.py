@@ -62,7 +62,9 @@ def parse_json(data: str | bytes, *, infinite: bool = False) -> Any:
         raise
     except ValueError as e:
         raise NotStrict(f"not valid JSON ({e})") from None
-    _bounded(value)
+    # Half a character can come out of an escape only, where the document itself is UTF-8.
+    is_whole = isinstance(data, bytes) or data.isascii()
+    _bounded(value, halves=is_whole and "\\u" not in text)
     return value
 
 
@@ -133,21 +135,25 @@ def _bounded(value: Any, *, halves: bool = False) -> None:
     """Refuse what is nested too deep, and (unless `halves`) texts that cannot be written as
     UTF-8.
     """
-    level: list[Any] = [value]
-    for _ in range(DEEPEST + 1):
+    if type(value) is str and not halves:
+        _is_text(value)
+    level: list[Any] = [value] if type(value) in (dict, list) else []
+    for _ in range(DEEPEST):
         inner: list[Any] = []
         for node in level:
-            if isinstance(node, dict):
-                inner += node.keys()
+            inner += node
+            if type(node) is dict:
                 inner += node.values()
-            elif isinstance(node, list):
-                inner += node
-            elif not halves and isinstance(node, str) and not node.isascii():
-                _is_text(node)
-        if not inner:
+        if not halves:
+            for node in inner:
+                if type(node) is str and not node.isascii():
+                    _is_text(node)
+        # Most of a document is numbers and texts: they are gone through once, in one line.
+        level = [node for node in inner if type(node) is dict or type(node) is list]
+        if not level:
             return
-        level = inner
-    raise NotStrict(f"nested more than {DEEPEST} levels deep")
+    if any(level):
+        raise NotStrict(f"nested more than {DEEPEST} levels deep")
 
 
 def _is_text(text: str) -> None:

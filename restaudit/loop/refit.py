@@ -9,8 +9,6 @@ outside the record; the judgements that were used are in it.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +30,7 @@ from restaudit.evidence.record import (
     write_table,
 )
 from restaudit.files import plain
+from restaudit.files.spreadsheet import csv_text
 from restaudit.people.waiting import (
     ASKED,
     ASKED_FILE,
@@ -141,16 +140,11 @@ def two_by_two(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _sheet(run: Path, name: str) -> None:
     """Write the empty sheet, unless there is one."""
-    from restaudit.people.rating.formats.csv import guard
-
     if plain.is_file(run, sheet_name(name)):
         return
-    out = io.StringIO()
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(GIVEN)
-    for row in read_table(run, f"{name}/{ASKED_FILE}", ASKED).itertuples():
-        writer.writerow([row.item_id, guard(str(row.prompt)), guard(str(row.text)), "", ""])
-    plain.write(run, sheet_name(name), f"\ufeff{out.getvalue()}".encode())
+    asked = read_table(run, f"{name}/{ASKED_FILE}", ASKED)
+    rows = asked.assign(rater="", score="")[["item_id", "prompt", "text", "rater", "score"]]
+    plain.write(run, sheet_name(name), csv_text(GIVEN, rows.to_numpy().tolist()).encode())
 
 
 def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:

@@ -6,8 +6,6 @@ Only read here, for whoever asks how a waiting run stands; the loop asks and sea
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import pandas as pd
@@ -105,14 +103,19 @@ def read_sheet(run: Path, name: str, asked: pd.DataFrame, settings: RefitConfig)
 
     Raises BadInput, with the row, for what cannot be one.
     """
+    from restaudit.people.rating.formats.vote import header_of, table_rows
+
     path = run / sheet_name(name)
     try:
         # Spreadsheets save a byte order mark, which would be part of the first column's name.
         text = plain.read_text(run, sheet_name(name)).removeprefix("\ufeff")
     except OSError as e:
         raise BadInput(f"{path}: cannot be read ({e})") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if lacking := [c for c in ("item_id", "rater", "score") if c not in (reader.fieldnames or ())]:
+    try:
+        header, rows = header_of(text), table_rows(text)
+    except BadInput as e:
+        raise BadInput(f"{path}: {e}") from None
+    if lacking := [c for c in ("item_id", "rater", "score") if c not in header]:
         raise BadInput(
             f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}"
         )
@@ -120,18 +123,19 @@ def read_sheet(run: Path, name: str, asked: pd.DataFrame, settings: RefitConfig)
     seen: set[tuple[str, str]] = set()
     judgements: list[tuple[str, str, float]] = []
     low, high = settings.scale
-    for number, row in enumerate(reader, start=2):
-        where, raw = f"{path}, row {number}", (row["score"] or "").strip()
+    for place, row in rows:
+        where = f"{path}, {place}"
+        # A short row lacks its last cells.
+        raw, item, rater = (row.get(c, "").strip() for c in ("score", "item_id", "rater"))
         if not raw:
             continue
-        item, rater = (row["item_id"] or "").strip(), (row["rater"] or "").strip()
         try:
             # Spreadsheets write 3,5 in half of Europe.
             score = float(raw.replace(",", "."))
         except ValueError:
-            raise BadInput(f"{where}: score {raw!r} is not a number") from None
+            raise BadInput(f"{where}: score {raw[:60]!r} is not a number") from None
         if item not in known:
-            raise BadInput(f"{where}: {item!r} is not on the sheet that this run drew")
+            raise BadInput(f"{where}: {item[:60]!r} is not on the sheet that this run drew")
         if not rater:
             raise BadInput(f"{where}: a score without a rater; say who judged")
         if not low <= score <= high:

@@ -119,7 +119,7 @@ def test_every_format_reads_the_same_rows(
         ("a.csv", b"a,a\n", "column 'a' occurs twice"),
         ("a.csv", b'a,b\n"x\ny",1\n1,2,3\n', "line 4: expected 2 fields, got 3"),
         ("a.csv", b'a,b\n"x,1\n', "not valid CSV"),
-        ("a.parquet", b"nope", "not a readable Parquet file"),
+        ("a.parquet", b"nope", "not a readable Parquet table"),
         ("a.jsonl.gz", b"\x1f\x8bnope", "a.jsonl.gz"),
         ("a.xlsx", b"", "unknown kind of file; expected .jsonl"),
     ],

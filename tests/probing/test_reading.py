@@ -211,7 +211,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         b"text,inclusion\nx,2\n",
         "column 'inclusion': got 2; expected a chance",
     ),
-    "no Parquet": ("a.parquet", b"PAR1 nothing", "not a readable Parquet file"),
+    "no Parquet": ("a.parquet", b"PAR1 nothing", "not a readable Parquet table"),
     "no gzip": ("a.jsonl.gz", b"\x1f\x8b broken", "cannot be read"),
     "too many fields": ("a.csv", b"text\nx,y\n", "line 2: expected 1 fields, got 2"),
     "an unknown kind": ("a.docx", b"", "unknown kind of file"),

@@ -5,11 +5,10 @@ Cells never start a formula.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
+from restaudit.files.spreadsheet import csv_text, unguard
 from restaudit.people.rating.formats.vote import (
     FileVotes,
     ToolFormat,
@@ -22,36 +21,14 @@ from restaudit.people.rating.formats.vote import (
 )
 from restaudit.people.rating.sheet import Sheet, as_rows
 
-# Excel and LibreOffice take a cell for a formula by its first character; some trim white space
-# first (OWASP, "CSV injection"). An apostrophe in front makes it text, and takes the place of one
-# that was there already.
-FORMULA = frozenset("=+-@＝＋－＠")
 FIRST = ("item_id", "prompt", "response", "score", "rater_id", "submitted_at")
 
 
-def guard(cell: str) -> str:
-    """The cell with an apostrophe before anything that a spreadsheet would compute."""
-    return f"'{cell}" if _starts_formula(cell) else cell
-
-
-def unguard(cell: str) -> str:
-    """The cell as it was before `guard`."""
-    if cell[:1] == "'" and _starts_formula(cell[1:]):
-        return cell[1:]
-    return cell
-
-
 def write(sheet: Sheet) -> str:
-    """The tasks as CSV with a byte order mark, without which Excel misreads anything but ASCII."""
-    out = io.StringIO()
+    """The tasks as CSV."""
     rows = as_rows(sheet)
     columns = [*FIRST, *(c for c in rows[0] if c not in FIRST)]
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        cells = [row.get(column, "") for column in columns]
-        writer.writerow([guard(cell) if isinstance(cell, str) else cell for cell in cells])
-    return "\ufeff" + out.getvalue()
+    return csv_text(columns, ([row.get(column, "") for column in columns] for row in rows))
 
 
 def read(text: str) -> FileVotes:
@@ -80,10 +57,6 @@ def read(text: str) -> FileVotes:
 def fits(record: Mapping[str, Any]) -> bool:
     """Whether the columns are those of our spreadsheet."""
     return "item_id" in record and "score" in record
-
-
-def _starts_formula(cell: str) -> bool:
-    return cell[:1] in {"'", "\t", "\r", "\n"} or cell.lstrip()[:1] in FORMULA
 
 
 FORMAT = ToolFormat(

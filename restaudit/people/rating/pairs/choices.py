@@ -38,7 +38,7 @@ from restaudit.people.rating.pairs.sheet import (
     PairSheet,
     PairVote,
     ShownPair,
-    csv_text,
+    csv_of,
     read_choices,
     read_sheet,
     sheet_text,
@@ -259,7 +259,7 @@ def export_pairs(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
     if format not in LAYOUTS:
         raise BadInput(f"format {format!r}: pairs are written as {' or '.join(LAYOUTS)}")
     sheet = read_sheet(load_pairs(run, name).path)
-    ending, text_of = ("jsonl", sheet_text) if format == "native" else ("csv", csv_text)
+    ending, text_of = ("jsonl", sheet_text) if format == "native" else ("csv", csv_of)
     out = place_for(run, out, f"{name}.{ending}")
     files = {
         out: text_of(sheet),

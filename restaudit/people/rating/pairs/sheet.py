@@ -4,8 +4,6 @@ from either.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files.spreadsheet import csv_text, unguard
 from restaudit.files.strict import parse_json
-from restaudit.people.rating.formats.csv import guard, unguard
 from restaudit.people.rating.formats.vote import (
     FileVotes,
     Vote,
@@ -102,23 +100,11 @@ def sheet_text(sheet: PairSheet) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def csv_text(sheet: PairSheet) -> str:
-    """The sheet as CSV with a byte order mark; no cell starts a formula."""
-    out, rows = io.StringIO(), as_rows(sheet)
+def csv_of(sheet: PairSheet) -> str:
+    """The sheet as CSV."""
+    rows = as_rows(sheet)
     columns = [*FIRST, *(c for c in rows[0] if c not in FIRST)]
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
-    return "\ufeff" + out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return guard(value)
-    return value
+    return csv_text(columns, ([row[column] for column in columns] for row in rows))
 
 
 def read_sheet(path: Path) -> PairSheet:
