@@ -180,9 +180,11 @@ def _tail(f: BinaryIO) -> bytes:
 
 def _complete_lines(run: Path) -> Iterator[bytes]:
     """Lines without their end, never more than one of them in memory; none without a ledger."""
-    if not plain.is_file(run, FILE):
+    try:
+        opened = plain.opened(run, FILE)
+    except FileNotFoundError:
         return
-    with plain.opened(run, FILE) as f:
+    with opened as f:
         for number in count(1):
             line = f.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
