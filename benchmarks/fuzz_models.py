@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -25,9 +26,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from restaudit.errors import RestauditError
+from restaudit.files.cache import CACHE
 
 # Of one mutation, on a machine that may be busy.
 SECONDS = 30.0
+# For a process to import torch and transformers.
+BEGINS = 180.0
 # Of the process that reads, beyond what torch and transformers take in it: bytes of address space.
 MEMORY = 1 << 30
 WRONG: tuple[Any, ...] = (
@@ -55,10 +59,11 @@ def fuzz_models(
     """
     failures: list[Failure] = []
     tried = 0
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, _Apart(Path(folder)) as apart:
         for name in readers or tuple(READERS):
             good = make_good(name, Path(folder))
-            for failure in _tried(name, good, Path(folder), seed, count):
+            for k in range(count):
+                failure = _tried(apart, name, good, f"{seed}/{name}/{k}")
                 tried += 1
                 failures += [failure] if failure is not None else []
     return tried, tried - len(failures), failures
@@ -296,50 +301,64 @@ def _change_bytes(file: Path, draw: random.Random) -> str:
 # --- the process apart
 
 
-def _tried(
-    reader: str, good: Path, folder: Path, seed: int, count: int
-) -> Iterator[Failure | None]:
-    begun: list[Any] = []
-    try:
-        for k in range(count):
-            copy = folder / "mutated"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(good, copy)
-            said = mutate(copy, random.Random(f"{seed}/{reader}/{k}"))
-            if not begun:
-                begun[:] = _begin()
-            process, pipe = begun
-            pipe.send((reader, str(copy)))
-            ended = "took too long" if not pipe.poll(SECONDS) else _received(pipe)
-            if ended in ("took too long", "its process ended"):
-                process.kill()
-                process.join()
-                begun.clear()
-            yield None if ended is None else Failure(reader, f"{k}: {said}", ended)
-    finally:
-        if begun:
-            begun[0].kill()
-            begun[0].join()
+def _tried(apart: _Apart, reader: str, good: Path, draw: str) -> Failure | None:
+    copy = apart.folder / "mutated"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(good, copy)
+    said = mutate(copy, random.Random(draw))
+    ended = apart.ask(reader, copy)
+    return None if ended is None else Failure(reader, f"{draw}: {said}", ended)
 
 
-def _received(pipe: Any) -> str | None:
-    try:
-        answer: str | None = pipe.recv()
-    except EOFError:
-        return "its process ended"
-    return answer
+class _Apart:
+    """A process that reads; another one is begun where it did not end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begun: tuple[Any, Any] | None = None
+
+    def __enter__(self) -> _Apart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def ask(self, reader: str, path: Path) -> str | None:
+        """How the reader ended; None where it held."""
+        if self.begun is None:
+            self.begun = self._begin()
+        pipe = self.begun[1]
+        pipe.send((reader, str(path)))
+        if not pipe.poll(SECONDS):
+            self._end()
+            return "took too long"
+        try:
+            answer: str | None = pipe.recv()
+        except EOFError:
+            self._end()
+            return "its process ended"
+        return answer
+
+    def _begin(self) -> tuple[Any, Any]:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.folder), daemon=True)
+        process.start()
+        theirs.close()
+        assert ours.poll(BEGINS)
+        assert ours.recv() == "begun"
+        return process, ours
+
+    def _end(self) -> None:
+        if self.begun is not None:
+            self.begun[0].kill()
+            self.begun[0].join()
+            self.begun = None
 
 
-def _begin() -> list[Any]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    return [process, ours]
-
-
-def _serve(pipe: Any) -> None:
+def _serve(pipe: Any, folder: Path) -> None:
+    # What is made of GGUF files, and the key that seals it, are kept nowhere else.
+    os.environ |= {CACHE: str(folder / "cache"), "XDG_STATE_HOME": str(folder)}
     import peft  # noqa: F401 - before memory is limited
     import torch
     import transformers
@@ -350,6 +369,7 @@ def _serve(pipe: Any) -> None:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    pipe.send("begun")
     with contextlib.suppress(EOFError):
         while True:
             reader, path = pipe.recv()

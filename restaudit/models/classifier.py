@@ -16,7 +16,12 @@ from restaudit.models.artifacts import Artifact
 from restaudit.models.chat import render
 from restaudit.models.encoder import equal_lengths, token_limit, torch_kind
 from restaudit.models.limited import Refused
-from restaudit.models.pretrained import read_model, read_tokenizer
+from restaudit.models.pretrained import (
+    check_vocabulary,
+    in_one_sentence,
+    read_model,
+    read_tokenizer,
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,12 @@ def load_classifier(
         raise BadInput(
             f"{artifact.spec}: {section}.max_tokens is {max_tokens}, but it reads at most {limit}"
         )
+    check_vocabulary(model, tokenizer, artifact.spec)
     model.requires_grad_(False).to(device).eval()
-    return Classifier(artifact.spec, model, tokenizer)
+    classifier = Classifier(artifact.spec, model, tokenizer)
+    with in_one_sentence(f"{artifact.spec}: this model cannot score a text: "):
+        logits(classifier, [("", "a text")], chat=False, max_tokens=max_tokens, batch=1)
+    return classifier
 
 
 def logits(

@@ -15,7 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from restaudit.errors import BadInput
-from restaudit.models.pretrained import read_model, read_tokenizer
+from restaudit.models.pretrained import (
+    check_vocabulary,
+    in_one_sentence,
+    read_model,
+    read_tokenizer,
+)
 
 CACHE_BYTES = 128 * 2**20
 # A forward pass has this many tokens, as near as a power of two of rows allows: enough to keep the
@@ -150,8 +155,15 @@ def load_encoder(path: Path, device: str = "cpu", max_tokens: int | None = None)
             f"{path}: max_tokens is {max_tokens}, but this encoder reads at most {limit}; set it "
             f"to {limit}"
         )
+    check_vocabulary(model, tokenizer, str(path))
     model.requires_grad_(False).to(device).eval()
-    return Encoder(model, tokenizer, device, max_tokens or limit, int(model.config.hidden_size))
+    with in_one_sentence(f"{path}: this encoder cannot read a text: "):
+        encoder = Encoder(
+            model, tokenizer, device, max_tokens or limit, int(model.config.hidden_size)
+        )
+        encoder.embed(["a text"])
+    encoder.truncated = 0
+    return encoder
 
 
 def token_limit(config: Any, tokenizer: Any) -> int:

@@ -24,7 +24,7 @@ from typing import Any
 from restaudit.errors import BadInput
 
 # Bytes of address space beyond what the helper takes when it begins.
-MEMORY = 1 << 29
+MEMORY = 768 << 20
 # The longest answer that is taken, in bytes; a chat of a million characters is below it.
 LONGEST_ANSWER = 1 << 24
 _LENGTH = struct.Struct("<Q")
@@ -73,7 +73,7 @@ def _ask(request: dict[str, Any], seconds: float) -> Any:
         raise TooMuch(f"took more than {seconds:g} seconds") from None
     except (ConnectionError, EOFError):
         _end()
-        raise TooMuch(f"ended its process, which had {MEMORY >> 20} MB of memory") from None
+        raise TooMuch(f"ended a process that has {MEMORY >> 20} MB of memory for it") from None
     except BaseException:
         _end()  # what it answers later would be taken for the answer to something else
         raise
@@ -89,6 +89,8 @@ def _begun() -> socket.socket:
     global _helper
     if _helper is not None and _owner == os.getpid() and _helper[0].poll() is None:
         return _helper[1]
+    if _helper is not None:
+        _helper[1].close()
     _start()
     assert _helper is not None
     return _helper[1]
@@ -168,13 +170,16 @@ def render(given: dict[str, Any]) -> list[str]:
     return [str(text) for text in texts]
 
 
-def try_tokenizer(given: dict[str, Any]) -> None:
-    """Read a tokenizer.json and let it cut texts on which a bad regular expression runs for ever."""
+def try_tokenizer(given: dict[str, Any]) -> int:
+    """Read a tokenizer.json and let it cut texts on which a bad regular expression runs for ever;
+    how many tokens are added to its vocabulary.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(given["path"])
     for text in given["texts"]:
         tokenizer.encode(text)
+    return len(tokenizer.get_added_tokens_decoder())
 
 
 TASKS: dict[str, Callable[[dict[str, Any]], Any]] = {

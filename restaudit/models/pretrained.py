@@ -32,6 +32,7 @@ from restaudit.models.devices import restored
 from restaudit.models.gguf_file import read_gguf
 from restaudit.models.model_folder import ADAPTER_WEIGHTS, Adapter, Kind, check_root, read_adapter
 from restaudit.models.own_code import refuse_own_code, some
+from restaudit.models.settings import read_settings
 from restaudit.models.sizes import Room, within
 
 CLASSES: Mapping[Kind, str] = {
@@ -56,9 +57,10 @@ TOKENIZERS = (
 TEMPLATES = ("chat_template*", "additional_chat_templates/*")
 # In bytes. The largest published vocabularies take 35 MB.
 LARGEST_WORDS = 64 << 20
+MOST_ADDED = 50_000
 # Seconds for reading a tokenizer.json and cutting these texts: one kind of letter over and over is
 # what regular expressions that try everything stumble over. Usual ones need a hundredth.
-TRIED_SECONDS = 20.0
+TRIED_SECONDS = 30.0
 TRIED_TEXTS = tuple(
     (part * 3000)[:3000] + "!" for part in ("a", " ", "1", "\n", "ab ", "a1.-", "\u00e9", "\u4e2d")
 )
@@ -91,7 +93,10 @@ def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
     else:
         read_gguf(folder, what)
     expected = "a model" if kind is None else CALLED[kind]
-    with _errors(f"{what}: not {expected} with a tokenizer: "), _place(folder) as (where, more):
+    with (
+        in_one_sentence(f"{what}: not {expected} with a tokenizer: "),
+        _place(folder) as (where, more),
+    ):
         tokenizer = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
@@ -169,7 +174,7 @@ def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
             "trained with, or resize the embeddings"
         )
     # What is put around a text and a pair of texts stands in tokenizer.json by number.
-    with _errors(f"{what}: its tokenizer cannot cut a text: "):
+    with in_one_sentence(f"{what}: its tokenizer cannot cut a text: "):
         ids = [*tokenizer("a")["input_ids"], *tokenizer("a", "b")["input_ids"]]
     if wrong := sorted(i for i in ids if not 0 <= i < size):
         raise BadInput(
@@ -206,18 +211,32 @@ def _try_tokenizer(folder: Path, what: str) -> None:
                     f"{what}: {file}: {size:,} bytes; a tokenizer's file has at most "
                     f"{LARGEST_WORDS:,}"
                 )
+    words = read_settings(folder / "tokenizer_config.json", what).get("added_tokens_decoder")
+    more = read_settings(folder / "added_tokens.json", what)
+    _check_added(folder, max(len(more), len(words) if isinstance(words, dict) else 0), what)
     file = folder / "tokenizer.json"
     if not file.is_file():
         return
     try:
-        limited.do("try_tokenizer", seconds=TRIED_SECONDS, path=str(file), texts=TRIED_TEXTS)
+        added = limited.do(
+            "try_tokenizer", seconds=TRIED_SECONDS, path=str(file), texts=TRIED_TEXTS
+        )
     except limited.TooMuch as e:
         raise BadInput(
-            f"{what}: {file}: cutting a text of {len(TRIED_TEXTS[0]):,} characters into tokens {e}; "
-            "give a tokenizer that ends"
+            f"{what}: {file}: reading it and cutting {len(TRIED_TEXTS[0]):,} characters into tokens "
+            f"{e}; give a tokenizer that ends"
         ) from None
     except limited.Refused as e:
         raise BadInput(f"{what}: {file}: no tokenizer ({_first_line(e)})") from None
+    _check_added(file, added, what)
+
+
+def _check_added(path: Path, count: int, what: str) -> None:
+    if count > MOST_ADDED:
+        raise BadInput(
+            f"{what}: {path}: {count:,} added tokens; at most {MOST_ADDED:,} are read, since each "
+            "is looked for in every text"
+        )
 
 
 # --- one folder ----------------------------------------------------------------------------------
@@ -232,7 +251,7 @@ def _plain(
     expected = f"{what}: not {CALLED[kind]} with a tokenizer and safetensors weights: "
     if root.is_dir():
         _check_config(root, what)
-    with _errors(expected), _place(root) as (where, more), within(room, expected):
+    with in_one_sentence(expected), _place(root) as (where, more), within(room, expected):
         model, loading = loader.from_pretrained(
             where,
             trust_remote_code=False,
@@ -250,7 +269,7 @@ def _check_config(root: Path, what: str) -> None:
     """Read a configuration by itself, so that its file is named where it is wrong."""
     from transformers import AutoConfig
 
-    with _errors(f"{what}: {root / 'config.json'} is no configuration of a model: "):
+    with in_one_sentence(f"{what}: {root / 'config.json'} is no configuration of a model: "):
         AutoConfig.from_pretrained(str(root), trust_remote_code=False, local_files_only=True)
 
 
@@ -274,7 +293,7 @@ def _place(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @contextlib.contextmanager
-def _errors(beginning: str, advice: str = "") -> Iterator[None]:
+def in_one_sentence(beginning: str, advice: str = "") -> Iterator[None]:
     """Whatever goes wrong with a stranger's files is one BadInput: `beginning`, its first line,
     `advice`.
     """
@@ -284,7 +303,7 @@ def _errors(beginning: str, advice: str = "") -> Iterator[None]:
     except BadInput:
         raise
     except KeyError as e:
-        raise BadInput(f"{beginning}there is no {e}{advice}") from None
+        raise BadInput(f"{beginning}there is no {_first_line(e)}{advice}") from None
     except Exception as e:  # noqa: BLE001 - tokenizers raises plain Exception, others many kinds
         raise BadInput(f"{beginning}{_first_line(e)}{advice}") from None
 
@@ -315,7 +334,7 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str, room: Room) -> d
     shapes: list[dict[str, tuple[int, ...]]] = []
     beginning = f"{what}: its base model {root} is not {CALLED['classifier']}: "
     loader = getattr(transformers, CLASSES["classifier"])
-    with _errors(beginning), _place(root) as (where, more), within(room, beginning):
+    with in_one_sentence(beginning), _place(root) as (where, more), within(room, beginning):
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
@@ -381,7 +400,7 @@ def _with_adapters(
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     if attention is not None:
-        with _errors(f"{what}: cannot compute attention by {attention}: "):
+        with in_one_sentence(f"{what}: cannot compute attention by {attention}: "):
             model.set_attn_implementation(attention)
     return model.eval(), {**loading, "missing_keys": missing}
 
@@ -407,7 +426,7 @@ def _merged(kind: Kind, model: Any, adapter: Adapter, what: str, ignore_sizes: b
     peft = _put(model, adapter, what, kind=kind, ignore_sizes=ignore_sizes)
     beginning = f"{what}: the adapter in {adapter.folder} cannot be merged into its base model ("
     advice = "); give a whole model instead"
-    with _errors(beginning, advice), warnings.catch_warnings():
+    with in_one_sentence(beginning, advice), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what merging may change: that is looked at below
         unmerged = _output(peft, tokens)
         _make_room(peft)
@@ -478,7 +497,12 @@ def _put(
     # PEFT only warns where it goes on with another adapter than the folder's. That is refused:
     # here where weights are missing, in model_folder for what it does not know.
     limits = within(adapter.room, beginning)
-    with _errors(beginning), limits, restored(), warnings.catch_warnings(record=True) as warned:
+    with (
+        in_one_sentence(beginning),
+        limits,
+        restored(),
+        warnings.catch_warnings(record=True) as warned,
+    ):
         warnings.simplefilter("always")
         config = PeftConfig.from_pretrained(folder)
         if kind is not None and kind != adapter.kind:

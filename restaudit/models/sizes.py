@@ -29,7 +29,10 @@ MODULES_A_TENSOR = 64
 # ones.
 ALWAYS_ALLOWED = 1 << 16
 # Parts of names of settings that count positions, tokens or time, and size no weight by themselves.
-MANY = ("position", "length", "len", "ctx", "token", "theta", "window", "seed", "time", "base")
+MANY = ("position", "length", "len", "ctx", "theta", "window", "seed", "time", "base")
+TOKEN = "token"
+# No vocabulary has as many tokens, and torch counts in 64 bits.
+LARGEST_TOKEN, LARGEST_COUNT = 1 << 31, 1 << 62
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,17 @@ def check_settings(
     for key, value in every_value(config):
         if isinstance(value, bool) or not isinstance(value, int) or key not in known:
             continue
-        if abs(value) > room.setting and not any(part in key for part in MANY):
+        if abs(value) > _most(key, room):
             raise BadInput(
-                f"{what}: {path}: {key} is {str(value)[:40]}, but no weight of the model is as "
-                "large; expected the settings that the weights were saved with"
+                f"{what}: {path}: {key} is {str(value)[:40]}, which fits no weight of the model; "
+                "expected the settings that the weights were saved with"
             )
+
+
+def _most(key: str, room: Room) -> int:
+    if TOKEN in key:
+        return LARGEST_TOKEN
+    return LARGEST_COUNT if any(part in key for part in MANY) else room.setting
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput
 from restaudit.files import plain
+from restaudit.models.tensors import header
 from restaudit.policy.adapters import adapters_of, merged_weights
 from restaudit.policy.forward import Routes
 from restaudit.policy.turns import prompt_tokens, stop_tokens, turn_end
@@ -129,7 +130,11 @@ class Policy:
     # --- weights
 
     def become(self, folder: Path | None) -> None:
-        """Take the trained weights saved in `folder`; None is the checkpoint itself."""
+        """Take the trained weights saved in `folder`; None is the checkpoint itself.
+
+        Raises BadInput where the folder holds anything but plain files, or weights that are not
+        whole or not this policy's.
+        """
         from safetensors.torch import load_file
 
         if folder is None:
@@ -138,6 +143,11 @@ class Policy:
         else:
             saved = load_file(str(_weights_in(folder)))
             for name, value in self._by_parameter(folder, saved).items():
+                if value.shape != self.masters[name].shape:
+                    raise BadInput(
+                        f"{folder}: {name} has the shape {tuple(value.shape)}, and in this policy "
+                        f"{tuple(self.masters[name].shape)}; these weights are another policy's"
+                    )
                 self.masters[name].copy_(value)
         self.write_back()
 
@@ -261,7 +271,10 @@ class Policy:
 
 
 def _weights_in(folder: Path) -> Path:
+    # A run of somebody else's may hold links, which lead out of it, and pipes, which never end.
+    files = plain.names(folder.parent, folder.name)
     for name in (ADAPTER_WEIGHTS, WHOLE_WEIGHTS, OLD_WEIGHTS):
-        if (folder / name).is_file():
+        if f"{folder.name}/{name}" in files:
+            header(folder / name)
             return folder / name
     raise BadInput(f"{folder}: holds no trained weights ({ADAPTER_WEIGHTS} or {WHOLE_WEIGHTS})")

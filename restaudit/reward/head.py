@@ -22,6 +22,7 @@ from restaudit.evidence.ledger import digest_in
 from restaudit.files import plain
 from restaudit.models.artifacts import Artifact, resolve
 from restaudit.models.encoder import Encoder, load_encoder
+from restaudit.models.tensors import header
 from restaudit.reward.contract import LearnedReward, Scores, finite
 from restaudit.reward.dossier import same_as_recorded
 from restaudit.reward.examples import Examples
@@ -365,10 +366,18 @@ def load_heads(
     same_as_recorded(str(path), facts["weights_sha256"], digest_in(out, WEIGHTS).sha256)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
-    heads: list[Weights] = [{} for _ in range(int(facts["members"]))]
+    header(path)  # says what is wrong with a file that is not whole
+    by_member: dict[str, Weights] = {}
     for name, tensor in load_file(str(path)).items():
         member, _, inner = name.partition(".")
-        heads[int(member)][inner] = tensor
+        by_member.setdefault(member, {})[inner] = tensor
+    count = len(by_member)
+    if count != facts["members"] or set(by_member) != {str(k) for k in range(count)}:
+        raise BadInput(
+            f"{path}: holds weights of {count} members, and the dossier says "
+            f"{facts['members']}; bring back the run's own files"
+        )
+    heads = [by_member[str(k)] for k in range(count)]
     encoder = load_encoder(artifact.path, device, int(facts["encoder"]["max_tokens"]))
     return HeadsOnEncoder(encoder, tuple(heads), facts["input"])
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import os
+import random
+import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +35,7 @@ CLOSED = "https://127.0.0.1:1"  # nothing listens there: a failing download that
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv(MIRROR, raising=False)
 
 
@@ -228,12 +236,208 @@ def test_an_archive_cannot_write_outside_the_cache(mirror: Path, tmp_path: Path)
         resolve("pypi:toy-data==1.0!toy/../..")
 
 
-def test_a_cached_copy_that_was_changed_is_refused(mirror: Path) -> None:
-    pin = fetch.raw_digest(wheel(mirror, {"toy/a.txt": TEXT}))
+CHANGED = "the cached copy was changed after it was made; delete"
+
+
+def forge(path: Path, content: bytes) -> None:
+    """Other bytes under the same name, of the same size and times, with what an earlier version
+    kept beside them to compare made to fit.
+    """
+    before = path.stat()
+    path.write_bytes(content.ljust(before.st_size)[: before.st_size])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for seal in path.parent.glob(".digest"):
+        seal.write_text(digest_of(path), encoding="ascii")
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_was_taken_out_of_a_wheel_is_compared_with_the_wheel(
+    mirror: Path, pinned: bool
+) -> None:
+    made = wheel(mirror, {"toy/m/a.txt": TEXT, "toy/m/b/c.txt": TEXT})
+    pin = fetch.raw_digest(made) if pinned else None
+    found = resolve("pypi:toy-data==1.0!toy/m", sha256=pin)
+    made.unlink()
+    assert resolve("pypi:toy-data==1.0!toy/m", sha256=pin) == found
+    forge(found.path / "b" / "c.txt", b"changed")
+    with pytest.raises(BadInput, match=CHANGED):
+        resolve("pypi:toy-data==1.0!toy/m", sha256=pin)
+
+
+def more(path: Path) -> None:
+    (path / "b" / "more.txt").write_bytes(b"more")
+
+
+def fewer(path: Path) -> None:
+    (path / "a.txt").unlink()
+
+
+def a_link(path: Path) -> None:
+    copy = path.parents[4] / "copy.txt"
+    (path / "a.txt").rename(copy)
+    (path / "a.txt").symlink_to(copy)
+
+
+def a_pipe(path: Path) -> None:
+    (path / "a.txt").unlink()
+    os.mkfifo(path / "a.txt")
+
+
+@pytest.mark.parametrize("change", [more, fewer, a_link, a_pipe])
+def test_nothing_else_may_lie_in_the_cache(mirror: Path, change: Callable[[Path], None]) -> None:
+    wheel(mirror, {"toy/m/a.txt": TEXT, "toy/m/b/c.txt": TEXT})
+    found = resolve("pypi:toy-data==1.0!toy/m")
+    change(found.path)
+    with pytest.raises(BadInput, match=CHANGED):
+        resolve("pypi:toy-data==1.0!toy/m")
+
+
+def test_another_wheel_under_the_pinned_digest_is_not_used(mirror: Path, tmp_path: Path) -> None:
+    """Whoever exchanges the wheel and all that was taken out of it changes its digest."""
+    made = wheel(mirror, {"toy/a.txt": TEXT})
+    pin = fetch.raw_digest(made)
     found = resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
-    found.path.write_bytes(b"changed")
-    with pytest.raises(BadInput, match="the cached copy was changed after it was made; delete"):
+    other = wheel(tmp_path / "other", {"toy/a.txt": b"changed"})
+    (kept,) = (tmp_path / "cache").rglob(artifacts.WHEEL)
+    other.replace(kept)
+    forge(found.path, b"changed")
+    for asked in (pin, None):
+        with pytest.raises(BadInput, match=rf"wheel\.whl: {CHANGED} .*{pin}"):
+            resolve("pypi:toy-data==1.0!toy/a.txt", sha256=asked)
+
+
+def test_what_an_earlier_version_left_without_its_wheel_is_fetched_again(
+    mirror: Path, tmp_path: Path
+) -> None:
+    made = wheel(mirror, {"toy/a.txt": TEXT})
+    pin = fetch.raw_digest(made)
+    found = resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
+    (kept,) = (tmp_path / "cache").rglob(artifacts.WHEEL)
+    kept.unlink()
+    assert resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin) == found
+    kept.unlink()
+    made.unlink()
+    with pytest.raises(BadInput, match="pip could not download"):
         resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
+
+
+@pytest.mark.parametrize("member", ["", "!d/x.txt"])
+def test_a_download_is_compared_with_its_pin_whenever_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    fetched = []
+
+    def download(address: str, target: Path, **_: str) -> None:
+        fetched.append(address)
+        if not member:
+            target.write_bytes(gzip.compress(TEXT))
+            return
+        with zipfile.ZipFile(target, "w") as z:
+            z.writestr("d/x.txt", TEXT)
+
+    monkeypatch.setattr(fetch, "download", download)
+    spec = f"url:https://host/set/x.txt{member}"
+    found = resolve(spec, sha256=SHA)
+    assert (found.path.read_bytes(), found.sha256) == (TEXT, SHA)
+    assert resolve(spec, sha256=SHA) == found
+    assert len(fetched) == 1
+    forge(found.path, b"changed")
+    with pytest.raises(BadInput, match=CHANGED):
+        resolve(spec, sha256=SHA)
+    forge(found.path, gzip.compress(TEXT))  # the same content to a reader that unpacks
+    with pytest.raises(BadInput, match=CHANGED):
+        resolve(spec, sha256=SHA)
+
+
+def test_what_was_made_of_a_file_is_sealed_with_a_key_outside_the_cache(tmp_path: Path) -> None:
+    made = []
+
+    def build(folder: Path) -> None:
+        made.append(folder)
+        (folder / "model").mkdir()
+        (folder / "model" / "w.txt").write_bytes(TEXT)
+
+    slot = Path("converted", "x-hf3")
+    path = artifacts.cached(slot, "model", build)
+    assert artifacts.cached(slot, "model", build) == path
+    assert len(made) == 1
+    key = tmp_path / "state" / "restaudit" / "cache.key"
+    assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
+    forge(path / "w.txt", b"changed")
+    with pytest.raises(BadInput, match=CHANGED):
+        artifacts.cached(slot, "model", build)
+    # Nor does the seal of one entry fit another, or a seal that somebody else made.
+    (path / "w.txt").write_bytes(TEXT)
+    assert artifacts.cached(slot, "model", build) == path
+    shutil.copytree(path.parent, path.parent.with_name("y-hf3"))
+    with pytest.raises(BadInput, match=CHANGED):
+        artifacts.cached(Path("converted", "y-hf3"), "model", build)
+    key.write_bytes(b"k" * 32)
+    with pytest.raises(BadInput, match=CHANGED):
+        artifacts.cached(slot, "model", build)
+
+
+def test_many_processes_agree_on_one_key(tmp_path: Path) -> None:
+    code = "from restaudit.files.cache import cache_key; print(cache_key().hex())"
+    begun = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    keys = {process.communicate()[0] for process in begun}
+    assert len(keys) == 1
+    assert len(keys.pop()) == 65
+
+
+def test_files_that_change_between_digest_and_use_are_refused(tmp_path: Path) -> None:
+    folder = model(tmp_path / "model")
+    (folder / "tokenizer.json").write_bytes(TEXT)
+    resolve(str(folder))
+    artifacts.check_unchanged(folder, "policy")
+    forge(folder / "model.safetensors", b"xxxx")
+    artifacts.check_unchanged(folder, "policy", weights=False)
+    with pytest.raises(BadInput, match=r"^policy: .*model\.safetensors was changed between"):
+        artifacts.check_unchanged(folder, "policy")
+    resolve(str(folder))
+    (folder / "more.json").write_bytes(b"{}")
+    with pytest.raises(BadInput, match=r"more\.json was changed between"):
+        artifacts.check_unchanged(folder, "policy", weights=False)
+    artifacts.check_unchanged(tmp_path / "never resolved", "policy")
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip", "tar", "wheel"])
+def test_a_broken_archive_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    """A fuzz: bytes exchanged, put in and cut anywhere."""
+    draw = random.Random(8)
+    good = tmp_path / "good"
+    body = draw.randbytes(600) + TEXT * 40
+    if kind == "gz":
+        good.write_bytes(gzip.compress(body))
+    elif kind == "tar":
+        with tarfile.open(good, "w:xz") as t:
+            entry = tarfile.TarInfo("d/x.txt")
+            entry.size = len(body)
+            t.addfile(entry, io.BytesIO(body))
+    else:
+        with zipfile.ZipFile(good, "w", zipfile.ZIP_DEFLATED) as z:
+            z.writestr("d/x.txt", body)
+    member = None if kind == "gz" else "d/x.txt"
+    for _ in range(300):
+        data = bytearray(good.read_bytes())
+        place = draw.randrange(len(data))
+        how = draw.randrange(3)
+        if how == 0:
+            data[place : place + 2] = draw.randbytes(2)
+        elif how == 1:
+            data[place:place] = draw.randbytes(9)
+        else:
+            del data[place:]
+        (tmp_path / "bad").write_bytes(data)
+        with contextlib.suppress(BadInput):
+            if kind == "wheel":
+                fetch.wheel_files(tmp_path / "bad", "d", spec="pypi:x")
+                fetch.extract_wheel(tmp_path / "bad", "d", tmp_path / "out", spec="pypi:x")
+            else:
+                fetch.unpack(tmp_path / "bad", member, tmp_path / "out.txt", spec="url:x")
+            digest_of(tmp_path / "bad")
 
 
 def test_many_at_once_end_with_one_whole_copy(mirror: Path, tmp_path: Path) -> None:
@@ -242,7 +446,7 @@ def test_many_at_once_end_with_one_whole_copy(mirror: Path, tmp_path: Path) -> N
         found = set(pool.map(lambda _: resolve("pypi:toy-data==1.0!toy"), range(16)))
     assert len(found) == 1
     assert len(list(found.pop().path.iterdir())) == 20
-    assert not [p for p in (tmp_path / "cache").rglob(".*") if p.name != ".digest"]
+    assert not list((tmp_path / "cache").rglob(".*"))
 
 
 def test_a_cache_that_cannot_be_written_is_named(
