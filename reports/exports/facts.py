@@ -288,7 +288,7 @@ class RunFacts:
         # No gate decides about the base policy.
         decision, decision_source = None, None
         if records.has(name):
-            decision, decision_source = Decision.from_json(records.json(name)), records.source(name)
+            decision, decision_source = records.decision(iteration), records.source(name)
         best_of = 1
         event = self.event(f"{iteration}/audit")
         if event is not None:

@@ -16,10 +16,12 @@ import pandas as pd
 
 from probes.base import Measurement
 from restaudit.errors import BadInput, VerificationFailed
+from restaudit.evidence import documents
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import FileDigest
 from restaudit.evidence.record import LARGEST_TABLE, Run, read_json, read_table
 from restaudit.files import plain
+from restaudit.gates import Decision
 
 
 @dataclass(frozen=True, order=True)
@@ -39,8 +41,15 @@ class Records:
     """A run whose files are compared with the ledger when they are read."""
 
     def __init__(self, run: Run) -> None:
+        from restaudit.config.reading import check_sections
+
         self.run = run
         self._checked: set[str] = set()
+        # Digests that fit do not make a record what restaudit writes.
+        check_sections(run.plan["config"], f"{run.path}/plan.json: config")
+        documents.check("plan.json", run.plan, f"{run.path}/plan.json")
+        for number, event in enumerate(run.events, start=1):
+            documents.check_noted(event.step, event.content, f"{run.path}/{LEDGER}: line {number}")
 
     @cached_property
     def digests(self) -> Mapping[str, FileDigest]:
@@ -109,7 +118,16 @@ class Records:
     def json(self, name: str) -> Any:
         """A recorded JSON file."""
         self.checked(name)
-        return read_json(self.run.path, name)
+        raw = read_json(self.run.path, name)
+        documents.check(name, raw, f"{self.run.path}/{name}")
+        return raw
+
+    def decision(self, iteration: str) -> Decision:
+        """A recorded decision."""
+        self.checked(f"{iteration}/decision.json")
+        decision = self.run.decision(iteration)
+        assert decision is not None
+        return decision
 
     def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns of a recorded table."""

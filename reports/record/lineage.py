@@ -75,7 +75,10 @@ class GrowRecord:
 
 def base_sha256(records: Records) -> str:
     """SHA-256 of the base model, as the sealed plan has it."""
-    return str(records.run.plan["artifacts"][BASE_MODEL]["sha256"])
+    sealed = records.run.plan.get("artifacts", {})
+    if BASE_MODEL not in sealed:
+        raise BadInput(f"{records.run.path}/plan.json: artifacts.{BASE_MODEL}: missing")
+    return str(sealed[BASE_MODEL]["sha256"])
 
 
 def policies(records: Records) -> list[PolicyRecord]:
@@ -157,7 +160,7 @@ def by_threshold(records: Records) -> bool:
     """Whether Improve steps train on the rows above a threshold and on no others: no pairs, and
     nothing unlearned.
     """
-    loop = LoopConfig.model_validate(records.run.plan["config"]["loop"])
+    loop = records.run.config.loop
     return loop.method not in ONLINE and loop.method != "dpo" and loop.train.loss.kind != "topr"
 
 
@@ -171,7 +174,7 @@ def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
     where the recorded kept set is not what the sealed rule chooses.
     """
     assert policy.data is not None
-    config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
+    config = records.run.config.loop
     rows = records.table(f"{policy.data}/grow.parquet", SAMPLE)
     if config.method in ONLINE:
         return rows.assign(

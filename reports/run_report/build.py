@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from reports.document.model import Document, Section
 from reports.run_report import appendix, behaviour, methods, origins, scores, verdict
 from reports.run_report.material import Material
-from restaudit.config import LoopConfig
+from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 
 # In the report's order; the app shows the same sections on its pages.
@@ -35,12 +35,13 @@ def run_report(run: Run) -> Document:
     not as recorded.
     """
     material = Material(run)
-    config = run.plan["config"]
-    method = LoopConfig.model_validate(config["loop"]).method
+    for key in ("artifacts", "prompts"):
+        if key not in run.plan:
+            raise BadInput(f"{run.path}/plan.json: {key}: missing; restaudit always writes it")
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=f"{method} on {config['policy']['model']}",
+        subtitle=f"{run.config.loop.method} on {run.config.policy.model}",
         banner=verdict.banner(material),
         sections=tuple(section(material) for section in SECTIONS.values()),
         heads=((run.name, material.records.head),),

@@ -31,9 +31,12 @@ class Material:
     @cached_property
     def decisions(self) -> list[Decision]:
         """Every decision in order."""
-        files = [f"{iteration}/decision.json" for iteration in self.iterations]
         # The base policy has none, nor has a look whose gates were not asked yet.
-        return [Decision.from_json(self.records.json(f)) for f in files if self.records.has(f)]
+        return [
+            self.records.decision(iteration)
+            for iteration in self.iterations
+            if self.records.has(f"{iteration}/decision.json")
+        ]
 
     @property
     def after_base(self) -> list[str]:

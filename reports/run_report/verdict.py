@@ -88,7 +88,6 @@ def _strip(material: Material) -> Strip:
 
 def _what(material: Material) -> Facts:
     run, plan = material.run, material.run.plan
-    config = plan["config"]
     sealed = (material.records.source("plan.json"),)
     model = plan["artifacts"].get("policy.model", {})
     reward: Mapping[str, Any] = {}
@@ -99,8 +98,8 @@ def _what(material: Material) -> Facts:
     human = series.human_score(run)
     facts = [Fact("State", _state(run), sources=(material.records.source(LEDGER),))]
     # A watched run was configured by somebody else's program: only its description says what it is.
-    if config["policy"]["model"].startswith("watch:"):
-        facts.append(Fact("What this is", config["description"], sources=sealed))
+    if run.config.policy.model.startswith("watch:"):
+        facts.append(Fact("What this is", run.config.description, sources=sealed))
     facts += [
         Fact(
             "Base policy",
@@ -108,7 +107,7 @@ def _what(material: Material) -> Facts:
             f"licence: {model.get('licence') or 'not recorded'}",
             sources=sealed,
         ),
-        Fact("Trained by", _trained_by(LoopConfig.model_validate(config["loop"])), sources=sealed),
+        Fact("Trained by", _trained_by(material.run.config.loop), sources=sealed),
         Fact(
             "Prompts",
             ", ".join(f"{n:,} {name}" for name, n in sorted(plan["prompts"].items())),
@@ -207,7 +206,7 @@ def _alarms(material: Material) -> Paragraph:
             "note",
         )
     # A calibration comes after the run, so that the ledger does not have it: its digest is made now.
-    source = (Source(CALIBRATION, "headline", digest_in(run, CALIBRATION).sha256),)
+    source = (Source(CALIBRATION, "headline", digest_in(run, CALIBRATION, plain.LARGEST).sha256),)
     sentence = f"How good the alarms are: {' '.join(lines)}"
     return Paragraph(material.relative(sentence), sources=source)
 

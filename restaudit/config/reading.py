@@ -135,6 +135,18 @@ def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
     return validated(Config, apply_method(dict(raw)), where)
 
 
+def check_sections(raw: Mapping[str, Any], where: str) -> None:
+    """Raise BadInput, as `parse` does, where a section that is there is none of a configuration;
+    any may be missing.
+    """
+    try:
+        Config.model_validate(raw)
+    except ValidationError as e:
+        for err in e.errors():
+            if err["type"] != "missing" or len(err["loc"]) > 1:
+                raise BadInput(f"{where}: {_explain(err)}") from None
+
+
 def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
     """A mapping as this model, whose sections are those of a whole configuration.
 

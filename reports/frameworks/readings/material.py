@@ -147,7 +147,7 @@ def decisions(records: Records) -> list[tuple[Decision, Source]]:
         name = f"{iteration}/decision.json"
         # The base policy has none, nor has a look whose gates were not asked yet.
         if records.has(name):
-            decision = Decision.from_json(records.json(name))
+            decision = records.decision(iteration)
             recorded_decisions.append((decision, records.source(name, "gates")))
     return recorded_decisions
 
