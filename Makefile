@@ -10,7 +10,7 @@ PYTHON  ?= python3
 WORKERS ?= 2
 UV      ?= uv
 RUNS    ?= runs
-BENCHMARKS ?= record_scale sampling improve probes
+BENCHMARKS ?= attacks record_scale sampling improve probes
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 

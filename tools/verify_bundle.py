@@ -31,7 +31,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 MIB, GIB, CHUNK = 1 << 20, 1 << 30, 1 << 20
-LINE, JSON, SIGNATURE, UNPACKED, RATIO, DEEPEST = MIB, 16 * MIB, 4 * MIB, 32 * GIB, 100, 32
+LINE, LEDGER, JSON, SIGNATURE = MIB, 16 * MIB, 8 * MIB, 4 * MIB
+UNPACKED, RATIO, DEEPEST = 32 * GIB, 100, 32
 SEVERITY = ("OK", "INCONCLUSIVE", "WARN", "HALT")
 
 class Failed(Exception):
@@ -350,7 +351,7 @@ def read_ledger(source):
             need(good and canonical(event).encode() == line, f"{where}: the event was changed after it was written")
             events.append(event)
             prev = event["hash"]
-        need(len(rest) <= LINE and total <= JSON, f"{where}: longer than {LINE} bytes, or the ledger than {JSON}")
+        need(len(rest) <= LINE and total <= LEDGER, f"{where}: longer than {LINE} bytes, or the ledger than {LEDGER}")
     need(events and events[0]["step"] == "plan" and "plan.json" in events[0]["outputs"]
          and events[0]["at"].get("run_id"), "ledger.jsonl: line 1: does not seal a plan")
     if rest:
@@ -500,8 +501,8 @@ def check_signatures(source, events, plan, trusted):
         need(fits(said, {"subject": [subject], "*": anything}), f"{path}: its subjects cannot be read")
         subjects = {s["name"]: s["digest"]["sha256"] for s in said["subject"]}
         seqs = [e["seq"] for e in events if subjects.get(f"ledger.jsonl#{e['seq']}") == e["hash"]]
-        names = [n for n in subjects if n not in {f"ledger.jsonl#{k}" for k in seqs}]
         need(len(seqs) == 1 and said == statement("report", subjects, run_id=run_id), f"{path}: signs something else")
+        names = [n for n in subjects if n != f"ledger.jsonl#{seqs[0]}"]
         for name in names:
             need(name.startswith("report/") and not wrong_name(name), f"{path}: signs {name!a}")
             need(digest(source, name)["sha256"] == subjects[name], f"{name}: not what {path} signed")
@@ -517,7 +518,8 @@ def check_signatures(source, events, plan, trusted):
                     f"ledger.jsonl#{last['seq']}": last["hash"]}
         need(said == statement("bundle", subjects, run_id=run_id), "manifest.json: not the one that was signed")
     whose = "SIGNED with the key you trust" if trusted else "SELF-SIGNED, with the key the folder names"
-    line = f"{whose}: {signer or by}" if signer or trusted else "UNSIGNED: the sealed plan names no key"
+    line = f"{whose}: {signer}" if signer else "UNSIGNED: the sealed plan names no key"
+    line += f"; report: signed with key {by}" if by else ""
     return line, {signer, by, packer}, vouched
 
 def check_report(source, events):
@@ -535,6 +537,7 @@ def check_report(source, events):
 def read_plan(source):
     plan = shaped(read(source, "plan.json"), PLAN, "plan.json")
     steps, rules = plan["steps"], plan["config"].get("gates", {}).get("rules", [])
+    need(len(steps) <= 10_000 and len(plan["looks"]) <= 1_000 and len(rules) <= 100, "plan.json: has no end")
     audited = [s.removesuffix("/audit") for s in steps if s.endswith("/audit")]
     good = len(steps) > 1 and steps[0] == "plan" and steps[-1] == "end" and len({*steps}) == len(steps)
     need(good and plan["looks"] == [i for i in audited if i != "g00/i00"], "plan.json: steps and looks do not fit")
@@ -715,7 +718,8 @@ def nobody_vouches(source, manifest, unrecorded, torn, used, vouched):
 def standing(events, plan, decisions):
     last = events[-1]
     iteration, _, part = last["step"].rpartition("/")
-    following = next((s for s in plan["steps"] if s not in {e["step"] for e in events}), "end")
+    done = {e["step"] for e in events}
+    following = next((s for s in plan["steps"] if s not in done), "end")
     state = {"halt": f"halted at {iteration} by {', '.join(last['content'].get('gates', []))}", "end": "finished"}.get(
         part, f"unfinished; the next step is {following}")
     for e in (e for e in events if e["step"].endswith("/override")):
@@ -728,6 +732,10 @@ def standing(events, plan, decisions):
     by = ", ".join(g["gate"] for g in d["gates"] if g["verdict"] == d["verdict"] != "OK") if d else ""
     yield f"last decision: {d['verdict']} at {d['iteration']}{by and ' by ' + by}" if d else "last decision: none yet"
 
+def given(path):
+    with path.open("rb") as f:
+        return f.read(64 << 10)
+
 def check(path, key, anchor):
     """What can be said of a bundle or folder, a list of lines, and why that is a failure after all, or None."""
     need(path.exists(), f"{path}: no such folder or bundle", Unreadable)
@@ -735,8 +743,8 @@ def check(path, key, anchor):
          f"{path}: not a run folder", Unreadable)
     need(path.is_dir() or path.is_file(), f"{path}: is no plain file", Unreadable)
     try:
-        trusted = key and key_of(key.read_bytes()[: 64 << 10])
-        witnessed = anchor and shaped(anchor.read_bytes()[: 64 << 10], ANCHOR, str(anchor))
+        trusted = key and key_of(given(key))
+        witnessed = anchor and shaped(given(anchor), ANCHOR, str(anchor))
     except Failed as e:
         raise Unreadable(f"{key or anchor}: {e}") from None
     if path.is_dir():

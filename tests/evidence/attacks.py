@@ -955,6 +955,12 @@ def _plans() -> Iterator[Attack]:
         "a level of almost one": _set("config", "gates", "level", to=1 - 1e-16),
         "error spent in another way": _set("config", "gates", "spending", to="obrien_fleming"),
         "a key named that signed nothing": _set("signer", to="0" * 64),
+        "gates without end": lambda p: p["config"]["gates"].update(
+            rules=[{**p["config"]["gates"]["rules"][0], "name": f"r{k}"} for k in range(20_000)]
+        ),
+        "steps without end": lambda p: p["steps"].__setitem__(
+            slice(1, 1), [f"g{k}/grow" for k in range(100_000)]
+        ),
     }
     yield from _rows("plan", {n: document("plan.json", c) for n, c in more.items()})
     margin = '"margin": -0.2'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from restaudit.evidence.bundle.pack import Wish, pack
 from restaudit.evidence.seal.keys import load_private, new_key
 from restaudit.evidence.seal.signer import Signer
 from tests.evidence.runs import signed_run
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "verify_bundle.py"
+from tests.evidence.verifiers import second_verifier
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -86,12 +84,7 @@ def restaudit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 @pytest.fixture(scope="session")
 def second() -> ModuleType:
     """tools/verify_bundle.py as a module."""
-    spec = importlib.util.spec_from_file_location("verify_bundle", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return second_verifier()
 
 
 @pytest.fixture

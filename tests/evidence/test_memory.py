@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from restaudit.evidence import ledger
-from tests.evidence.conftest import TOOL
 from tests.evidence.runs import rechain, signed_run
+from tests.evidence.verifiers import STATUS, measured
 
 TwoVerifiers = Callable[..., tuple[int, str]]
-
-# The peak of this program alone; getrusage would count that of the process it was forked from.
-STATUS = Path("/proc/self/status")
-MEASURED = """
-import runpy, sys
-sys.argv = {argv!r}
-try:
-    if {module!r}:
-        from restaudit.commands.cli import main
-        main()
-    else:
-        runpy.run_path({tool!r}, run_name="__main__")
-except SystemExit as e:
-    code = e.code
-print(code, next(x.split()[1] for x in open("/proc/self/status") if x.startswith("VmHWM")))
-"""
-
-
-def _measured(what: Path, *, first: bool) -> tuple[int, int, str]:
-    """(exit code, peak memory in MiB, messages) of one of the verifiers in a process of its own."""
-    code = MEASURED.format(
-        argv=["verify", *(["verify"] if first else []), str(what)], module=first, tool=str(TOOL)
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, kilobytes = done.stdout.split()[-2:]
-    return int(exit_code), int(kilobytes) // 1024, done.stderr
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["restaudit", "verify_bundle"])
@@ -56,7 +28,7 @@ def test_a_line_of_a_gibibyte_does_not_fill_the_memory(
         )  # sparse: takes no room on the disk
         f.seek(0, 2)
         f.write(line_end)
-    code, mebibytes, said = _measured(run, first=first)
+    code, mebibytes, said = measured(run, is_first=first)
     assert code == 5
     assert "ledger.jsonl: line 10: longer than 1" in said
     assert mebibytes < 300

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from probes.base import Interval, Measurement
 from restaudit.config import GateCondition, GateConfig, GatePolicy
 from restaudit.gates import AGREEMENT, PEOPLE, decide
-from tests.evidence.conftest import TOOL
+from tests.evidence.verifiers import TOOL
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT

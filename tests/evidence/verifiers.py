@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -50,3 +52,33 @@ def second(what: Path, key: Path | None = None) -> tuple[int, str]:
     except (tool.Unreadable, OSError) as e:
         return 2, str(e)
     return 0, "\n".join(said)
+
+
+# --- memory: in a process of its own
+
+
+# The peak of this program alone; getrusage would count that of the process it was forked from.
+STATUS = Path("/proc/self/status")
+MEASURED = """
+import runpy, sys
+sys.argv = {argv!r}
+code = 0
+try:
+    if {module!r}:
+        from restaudit.commands.cli import main
+        main()
+    else:
+        runpy.run_path({tool!r}, run_name="__main__")
+except SystemExit as e:
+    code = e.code
+print(code, next(x.split()[1] for x in open("/proc/self/status") if x.startswith("VmHWM")))
+"""
+
+
+def measured(what: Path, *, is_first: bool) -> tuple[int, int, str]:
+    """(exit code, peak memory in MiB, messages) of one of the verifiers in a process of its own."""
+    words = ["verify", *(["verify", "--no-render"] if is_first else []), str(what)]
+    code = MEASURED.format(argv=words, module=is_first, tool=str(TOOL))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exit_code, kilobytes = done.stdout.split()[-2:]
+    return int(exit_code), int(kilobytes) // 1024, done.stderr

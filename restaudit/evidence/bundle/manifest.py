@@ -21,7 +21,7 @@ FILE = "manifest.json"
 SIGNATURE = "manifest.dsse.json"
 FORMAT = "restaudit-bundle"
 SCHEMA = 1
-LARGEST = 16 << 20
+LARGEST = 8 << 20
 TEXTS, WEIGHTS = "texts", "weights"
 
 

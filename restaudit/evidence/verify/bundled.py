@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def load_manifest(run: Path, names: Sequence[str]) -> Manifest | None:
 
 def check_recorded(
     run: Path,
-    names: Sequence[str],
+    names: Set[str],
     entry: Recorded,
     manifest: Manifest | None,
     progress: Progress | None,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from restaudit.errors import BadInput, VerificationFailed
@@ -170,7 +171,7 @@ def verify_record(
     here = _Record(run, tuple(names), tuple(events), torn, recorded, manifest)
     with within(Stage.FILES, tell):
         sizes = {
-            entry[0]: check_recorded(run, names, entry, manifest, progress, hashed or {})
+            entry[0]: check_recorded(run, here.places, entry, manifest, progress, hashed or {})
             for entry in recorded
         }
         unrecorded = _unrecorded(here)
@@ -203,6 +204,11 @@ class _Record:
     torn: int
     recorded: tuple[Recorded, ...]
     manifest: Manifest | None
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        """The names, to look one up."""
+        return frozenset(self.names)
 
     @property
     def finished(self) -> bool:

@@ -24,7 +24,7 @@ from restaudit.files.plain import TEMPORARY
 CHUNK = 1 << 20
 # The largest JSON file that is read whole, in bytes; parsed, it can take twenty times that.
 # Measurements take 0.2 MB.
-LARGEST_JSON = 16 << 20
+LARGEST_JSON = 8 << 20
 
 LOCK = ".lock"
 REPORT = "report/"

@@ -19,6 +19,8 @@ from restaudit.files.strict import parse_json
 
 # Beyond this, two readers may see two numbers in one text (RFC 8785, appendix D).
 LARGEST_WHOLE = 2**53 - 1
+# Each is compared with each other at every look.
+RULES = 100
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
@@ -96,12 +98,15 @@ class Plan(Shape):
     model_config = ConfigDict(extra="allow")
     schema_: Annotated[One, Field(alias="schema")]
     config: Config
-    steps: Annotated[list[Step], Field(min_length=2)]
-    looks: list[Step]
+    # Far more than anybody plans; without an end, checking a plan would have none either.
+    steps: Annotated[list[Step], Field(min_length=2, max_length=10_000)]
+    looks: Annotated[list[Step], Field(max_length=1_000)]
     signer: Hex | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:
+        if len(self.config.gates.rules) > RULES:
+            raise ValueError(f"expected at most {RULES} gates")
         if len(set(self.steps)) < len(self.steps):
             raise ValueError("expected every step once")
         if self.steps[0] != "plan" or self.steps[-1] != "end":
