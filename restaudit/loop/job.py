@@ -221,6 +221,7 @@ class Job:
         from restaudit.evidence.chats import as_messages
         from restaudit.policy import SampleRequest, sample
 
+        self.policy.write_ahead([as_messages(prompt) for prompt in prompts["prompt"]])
         requests = [
             SampleRequest(
                 prompt_id,

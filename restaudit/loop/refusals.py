@@ -334,6 +334,7 @@ def _check_prompts(policy: Policy, splits: Splits, max_tokens: int) -> None:
     """
     room = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for split, table in splits.items():
+        policy.write_ahead([as_messages(prompt) for prompt in table["prompt"]])
         for prompt in table["prompt"]:
             length = len(policy.prompt_tokens(as_messages(prompt)))
             # A model without a table of positions (0, -1 or none) reads what memory allows.

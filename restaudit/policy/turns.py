@@ -4,6 +4,7 @@ chat template.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,18 @@ def prompt_tokens(
     if not ids:
         raise BadInput("a prompt has no tokens at all")
     return [int(i) for i in ids]
+
+
+def write_ahead(tokenizer: Any, prompts: Sequence[Sequence[Message]], config: PolicyConfig) -> None:
+    """Have the chat template write many prompts at once, for `prompt_tokens` of each of them.
+
+    What it refuses is said there. Raises BadInput where it does not end.
+    """
+    asked_as = [asked(each, chat=config.chat, system=config.system_prompt) for each in prompts]
+    chats = [each for each in asked_as if not isinstance(each, str)]
+    if chats and tokenizer.chat_template:
+        with contextlib.suppress(Refused, TypeError, ValueError, KeyError):
+            chat.render(tokenizer, chats, config.model, opened=True, **config.template_arguments)
 
 
 def unended(tokenizer: Any, text: str, ids: Sequence[int], stops: Sequence[int]) -> list[int]:
