@@ -96,17 +96,17 @@ def signatures_without_end(run: Path) -> Path:
 
 
 def a_bomb(run: Path) -> Path:
-    """A gibibyte of zeros in a mebibyte, which the manifest names as it is."""
+    """A quarter of a gibibyte of zeros in 256 KiB, which the manifest names as it is."""
     files = attacks.files_of(run)
     manifest = attacks.fitting(files)
-    manifest["files"]["report/x"] = {"sha256": "0" * 64, "bytes": 1 << 30}
+    manifest["files"]["report/x"] = {"sha256": "0" * 64, "bytes": 1 << 28}
     out = run.with_name("run.zip")
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(attacks.entry("manifest.json"), attacks.rfc8785.dumps(manifest) + b"\n")
         for name, data in files.items():
             archive.writestr(attacks.entry(name), data)
         with archive.open(attacks.entry("report/x"), "w", force_zip64=True) as f:
-            for _ in range(1024):
+            for _ in range(256):
                 f.write(bytes(MIB))
     return out
 
@@ -129,7 +129,7 @@ def a_manifest_of_8_mebibytes(run: Path) -> Path:
 def entries_without_end(run: Path) -> Path:
     out = run.with_name("run.zip")
     with zipfile.ZipFile(out, "w") as archive:
-        for number in range(99_000):
+        for number in range(50_000):
             archive.writestr(attacks.entry(f"report/{number}", method=zipfile.ZIP_STORED), b"")
     return out
 

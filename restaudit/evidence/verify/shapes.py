@@ -328,8 +328,10 @@ def _gates(plan: Any) -> Any:
 
 def _first(error: ValidationError) -> str:
     """The first problem, and where it is."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    found = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in found["loc"])
+    if where == "schema" and isinstance(found["input"], int):
+        return f"schema {found['input']}; this version of restaudit verifies 1"
     said = found["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
