@@ -334,6 +334,10 @@ def read(source, name, most=JSON):
 def sha256(value):
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
+def stopped(events):
+    """Whether the run is at its end, or halted: nothing was being written."""
+    return events[-1]["step"] == "end" or events[-1]["step"].endswith("/halt")
+
 def read_ledger(source):
     """The events, and the bytes after the last one."""
     need("ledger.jsonl" in source.names, "ledger.jsonl: missing")
@@ -361,8 +365,7 @@ def read_ledger(source):
         except (ValueError, RecursionError):
             end = True
         need(end and rest[:7] == b'{"at":{'[: len(rest)], "ledger.jsonl: what follows the last line is no torn event")
-        state = events[-1]["step"].rpartition("/")[2]
-        need(state not in ("end", "halt"), f"ledger.jsonl: {len(rest)} bytes follow the last event")
+        need(not stopped(events), f"ledger.jsonl: {len(rest)} bytes follow the last event")
     return events, rest
 
 def weights(name):
@@ -429,9 +432,9 @@ def check_files(source, events, manifest):
         return recorded, []
     rest = [n for n in source.names if n not in recorded and n not in ("ledger.jsonl", "writer.json", ".lock")
             and not n.startswith(beside) and not n.rpartition("/")[2].startswith(".tmp-")]
-    last = events[-1]["step"].rpartition("/")[2]
-    need(last not in ("end", "halt") or not rest, f"{rest[:1]}: no event of this finished run records it")
-    need(last != "end" or not any(n.startswith("trainer/") for n in source.names), "trainer/: after the run's end")
+    need(not rest or not stopped(events), f"{rest[:1]}: no event of this finished run records it")
+    trained = any(n.startswith("trainer/") for n in source.names)
+    need(not trained or events[-1]["step"] != "end", "trainer/: a finished run has no checkpoint")
     return recorded, rest
 
 # --- signatures
@@ -488,10 +491,8 @@ def check_signatures(source, events, plan, trusted):
                 wanted[f"signatures/head-{e['seq']:04d}.dsse.json"] = statement(
                     "head", {f"ledger.jsonl#{e['seq']}": e["hash"]}, run_id=run_id, step=e["step"])
     for path, expected in wanted.items():
-        between = path == f"signatures/head-{last['seq']:04d}.dsse.json" and last["step"].rpartition("/")[2] not in (
-            "end", "halt")  # a crash can come between an event and its signature
-        if path not in files and between:
-            continue
+        if path not in files and path == f"signatures/head-{last['seq']:04d}.dsse.json" and not stopped(events):
+            continue  # a crash can come between an event and its signature
         need(path in files, f"{path}: missing, but plan.json names key {signer}")
         need(opened(source, path, keys) == (signer, expected), f"{path}: is not the signature of what is here")
     by, vouched = None, set()
@@ -715,18 +716,19 @@ def nobody_vouches(source, manifest, unrecorded, torn, used, vouched):
         listed += [(n, why)] if why else []
     return listed
 
-def standing(events, plan, decisions):
-    last = events[-1]
-    iteration, _, part = last["step"].rpartition("/")
-    done = {e["step"] for e in events}
-    following = next((s for s in plan["steps"] if s not in done), "end")
-    state = {"halt": f"halted at {iteration} by {', '.join(last['content'].get('gates', []))}", "end": "finished"}.get(
-        part, f"unfinished; the next step is {following}")
+def standing(events, plan, decisions, loose):
+    """Overrides, what nothing vouches for, where the run stands, and its last decision."""
     for e in (e for e in events if e["step"].endswith("/override")):
         said = e["content"]
         gates, time = ", ".join(said["gates"]), e["at"].get("time", "")
         yield (f"OVERRIDE at {said['iteration']} ({time}): gate {gates} said HALT, and {said['by']} let the run go on: "
                f"{said['reason']}")
+    yield from (f"NOT CHECKED: {name}: {why}" for name, why in loose)
+    last, done = events[-1], {e["step"] for e in events}
+    state = f"unfinished; the next step is {next((s for s in plan['steps'] if s not in done), 'end')}"
+    if stopped(events):
+        by = ", ".join(last["content"].get("gates", []))
+        state = "finished" if last["step"] == "end" else f"halted at {last['step'].removesuffix('/halt')} by {by}"
     yield f"state: {state}"
     d = decisions[-1] if decisions else None
     by = ", ".join(g["gate"] for g in d["gates"] if g["verdict"] == d["verdict"] != "OK") if d else ""
@@ -768,7 +770,7 @@ def check_source(source, trusted, witnessed):
     loose = nobody_vouches(source, manifest, unrecorded, torn, used, vouched)
     documents = [n for n, _ in loose if n.startswith("report/")]
     partial = {*manifest.get("redacted", {}), *manifest.get("left_out", {})}
-    lines = [*(f"NOT CHECKED: {n}: {why}" for n, why in loose), *standing(events, plan, decisions),
+    lines = [*standing(events, plan, decisions, loose),
              f"{len(recorded) - len(partial)} files and {len(events)} events match, {len(decisions)} decisions follow",
              f"head: {events[-1]['hash']}", signed, "ANCHORED" if witnessed else "UNANCHORED",
              "not recomputed: measurements from samples, the rendered report"]

@@ -117,7 +117,7 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
     from restaudit.evidence.record import printable
     from restaudit.evidence.verify.sentences import anchored_line, signed_lines, standing_lines
 
-    # Before anything that sounds well: what was not checked, who overrode, where the run stands.
+    # Before anything that sounds well: who overrode, what was not checked, where the run stands.
     for line in standing_lines(report):
         typer.echo(line)
     typer.echo(

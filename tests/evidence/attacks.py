@@ -974,12 +974,29 @@ def _plans() -> Iterator[Attack]:
         "no plan": _unlinked("plan.json"),
     }
     yield from _rows("plan", texts)
+    for name in ("g01/end", "end-1", "g01/halts", "halting"):
+        yield Attack("plan", f"a step called {name}", _ends_early(name), expected=MATCHES)
+    for name in ("halt", "override", "g01/halt", "g01/override"):
+        yield Attack("plan", f"a step called {name}", _ends_early(name))
     yield Attack(
         "plan",
         "a seed of 30 digits",
         document("plan.json", _set("config", "seed", to=10**30)),
         expected=MATCHES,
     )
+
+
+def _ends_early(name: str) -> Damage:
+    """A run that stops at a step whose name looks like an end, with a file more."""
+
+    def damage(run: Path) -> None:
+        document("plan.json", lambda p: p["steps"].__setitem__(slice(4, None), [name, "end"]))(run)
+        document("plan.json", _set("looks", to=[]))(run)
+        events = lines(run)[:4]
+        write_lines(run, [*events, {**events[-1], "seq": 4, "step": name, "outputs": {}}])
+        put("x")(run)
+
+    return damage
 
 
 def _utf16(run: Path, name: str) -> None:

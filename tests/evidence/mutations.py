@@ -38,6 +38,7 @@ VALUES: tuple[Any, ...] = (
         "PEOPLE",
         "\u202e",
     ),
+    *("end", "halt", "g01/halt", "g01/end", "g01/i01/audit", "plan.json", "human/x", "2" * 20),
     *([], {}, [1], [[]], {"a": 1}, ["texts"], [5], "2026-01-01T00:00:00Z", "\n", "é", "a/b"),
 )
 RUNS = ("unsigned", "unsigned halted", "unsigned overridden", "unsigned half", "unsigned reported")

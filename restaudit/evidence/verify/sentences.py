@@ -23,15 +23,15 @@ def anchored_line(anchor: Anchor | None, since: int | None) -> str:
 
 
 def standing_lines(report: Report) -> list[str]:
-    """What a reader must know before anything else: what nothing vouches for, who let the run go on
-    after HALT, where it stands, and its last decision.
+    """What a reader must know before anything that sounds well: who let the run go on after HALT,
+    what nothing vouches for, where the run stands, and its last decision.
     """
-    lines = [f"NOT CHECKED: {u.name}: {u.why}" for u in report.unchecked]
-    for o in report.overrides:
-        lines.append(
-            f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT, and "
-            f"{o.by} let the run go on: {o.reason}"
-        )
+    lines = [
+        f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT, and {o.by} let "
+        f"the run go on: {o.reason}"
+        for o in report.overrides
+    ]
+    lines += [f"NOT CHECKED: {u.name}: {u.why}" for u in report.unchecked]
     lines.append(f"state: {report.state}")
     decided = "none yet"
     if report.decided is not None:
