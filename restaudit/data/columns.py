@@ -23,6 +23,9 @@ from restaudit.files import parquet
 from restaudit.files.given import COLUMNS, MOST_VALUES, json_cell
 
 
+SHOWN = 400
+
+
 @dataclass(frozen=True)
 class Columns:
     """What was read of a file: `values` by standard name, all of length `len(where)`; `where` says
@@ -40,6 +43,8 @@ class Columns:
 
     def bad(self, row: int, column: str, what: str) -> BadInput:
         """The error for one value: file, line or row, column, and what is wrong and expected."""
+        # A value in it can have a million characters.
+        what = f"{what[:SHOWN]}…" if len(what) > SHOWN else what
         return BadInput(
             f"{self.path}: {self.where[row]}: column '{self.called.get(column, column)}': {what}"
         )

@@ -112,6 +112,7 @@ def _passes(
     where = record.where
     if isinstance(record, RatingRecord):
         texts = [("prompt", record.prompt), ("response", record.response)]
+        texts += [("rater", rater) for rater in record.scores if rater is not None]
         if not ledger.texts_ok(where, texts, may_be_empty=frozenset({"prompt"})):
             return False
         if not ledger.some(where, "score", bool(record.scores), "expected at least one rating"):
@@ -122,6 +123,7 @@ def _passes(
         item = _item(record)
         return ledger.first_time(where, "response", [(item, rater) for rater in record.scores])
     texts = [("prompt", record.prompt), ("chosen", record.first), ("rejected", record.second)]
+    texts += [("annotator", rater) for rater in record.votes if rater is not None]
     if not ledger.texts_ok(where, texts, may_be_empty=frozenset({"prompt"})):
         return False
     if not ledger.some(where, "annotator", bool(record.votes), "expected at least one vote"):

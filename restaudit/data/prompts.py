@@ -74,6 +74,8 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
             ledger.drop(record.reason)
             continue
         texts = [("prompt", record.prompt), *(("references", r) for r in record.references)]
+        names = (("group", record.group), ("family", record.family), ("label", record.kind))
+        texts += [(column, name) for column, name in names if name]
         if not ledger.texts_ok(record.where, texts, may_be_empty=frozenset()):
             continue
         key = normalise(record.prompt)

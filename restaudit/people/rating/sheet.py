@@ -100,25 +100,37 @@ def sheet_text(sheet: Sheet) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+SHEET = ("run_id", "dimension", "instructions", "instructions_sha256")
+SHOWN = ("item_id", "prompt", "response", "response_sha256")
+
+
+def texts_of(row: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """These fields of a row. Raises KeyError or TypeError where one is missing, or no text."""
+    texts = [row[name] for name in names]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"expected texts as {', '.join(names)}")
+    return texts
+
+
 def read_sheet(path: Path) -> Sheet:
     """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
     try:
         # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
         rows = [parse_json(line) for line in read_text(path).split("\n") if line]
-        first = rows[0]
+        run_id, dimension, instructions, digest = texts_of(rows[0], SHEET)
+        scores = tuple(float(score) for score in rows[0]["choices"])
+        if len(scores) < 2:
+            raise ValueError("fewer than two scores to choose from")
         return Sheet(
-            run_id=first["run_id"],
-            dimension=first["dimension"],
-            choices=tuple(first["choices"]),
-            instructions=first["instructions"],
-            instructions_sha256=first["instructions_sha256"],
-            raters=first["raters"],
-            rows=tuple(
-                ShownText(r["item_id"], r["prompt"], r["response"], r["response_sha256"])
-                for r in rows
-            ),
+            run_id=run_id,
+            dimension=dimension,
+            choices=scores,
+            instructions=instructions,
+            instructions_sha256=digest,
+            raters=int(rows[0]["raters"]),
+            rows=tuple(ShownText(*texts_of(r, SHOWN)) for r in rows),
         )
-    except (ValueError, KeyError, IndexError, TypeError) as e:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as e:
         raise BadInput(
             f"{path}: not a file of rating tasks ({type(e).__name__}: {e}); draw the tasks again"
         ) from None

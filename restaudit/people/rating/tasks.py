@@ -172,7 +172,7 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
 
     Raises BadInput when no step of the ledger recorded that file, or it was changed since.
     """
-    from restaudit.evidence.ledger import digest_in
+    from restaudit.evidence.ledger import as_recorded
     from restaudit.evidence.record import read_table
 
     event = next((e for e in record.events if table in e.outputs), None)
@@ -183,7 +183,8 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
             f"rated (audited so far: {have})"
         )
     # A changed file is not what the ledger's run wrote.
-    if plain.is_file(record.path, table) and digest_in(record.path, table) != event.outputs[table]:
+    is_there = plain.is_file(record.path, table)
+    if is_there and not as_recorded(record.path, table, event.outputs[table]):
         raise BadInput(
             f"{record.path / table}: changed after step '{event.step}' recorded it; see restaudit verify "
             f"{record.path}"

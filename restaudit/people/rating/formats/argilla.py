@@ -5,7 +5,7 @@ nested or flattened.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from restaudit.errors import BadInput
@@ -57,7 +57,7 @@ def read(text: str) -> FileVotes:
         fields = carried({**flat, "item_id": flat.get("item_id") or record.get("id")})
         suggestions = _suggestions(record, nested=nested)
         file_votes.skipped["model suggestion"] += len(suggestions)
-        responses = list(_nested(record) if nested else _flattened(record, where))
+        responses = list(_nested(record, where) if nested else _flattened(record, where))
         file_votes.skipped["not rated"] += not responses
         for number, (value, user, status, at) in enumerate(responses, start=1):
             here = f"{where}, response {number}"
@@ -111,14 +111,17 @@ def _flattened(record: Record, where: str) -> Iterator[Answer]:
     if not values:
         return
     users = record.get(f"{key}.users") or []
-    statuses = record.get(f"{key}.status") or [None] * len(values)
-    if not (isinstance(values, Sequence) and len(values) == len(users) == len(statuses)):
+    statuses: Any = record.get(f"{key}.status")
+    if not statuses and isinstance(values, list):
+        statuses = [None] * len(values)
+    lists = all(isinstance(one, list) for one in (values, users, statuses))
+    if not lists or not len(values) == len(users) == len(statuses):
         raise BadInput(f"{where}: {key}, .users and .status are not of one length")
     for value, user, status in zip(values, users, statuses, strict=True):
         yield value, text_or_none(user), text_or_none(status), None
 
 
-def _nested(record: Record) -> Iterator[Answer]:
+def _nested(record: Record, where: str) -> Iterator[Answer]:
     """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question:
     {value}}}].
     """
@@ -126,6 +129,8 @@ def _nested(record: Record) -> Iterator[Answer]:
     answers = responses
     if isinstance(responses, Mapping):
         answers = responses.get(QUESTION) or []
+    if not isinstance(answers, list):
+        raise BadInput(f"{where}: its responses are no list")
     for answer in answers:
         if not isinstance(answer, Mapping):
             continue
@@ -147,6 +152,8 @@ def _suggestions(record: Record, *, nested: bool) -> set[str]:
     suggestions = record.get("suggestions") or {}
     if isinstance(suggestions, Mapping):
         suggestions = list(suggestions.values())
+    if not isinstance(suggestions, list):
+        return {""}  # of nobody named
     return {text_or_none(s.get("agent")) or "" for s in suggestions if isinstance(s, Mapping)}
 
 

@@ -150,7 +150,7 @@ def _last_change(state: Record, item: str) -> Any:
     trace = traces.get(item) if isinstance(traces, Mapping) else None
     changes = trace.get("annotation_changes") if isinstance(trace, Mapping) else None
     times = []
-    for change in changes or []:
+    for change in changes if isinstance(changes, list) else []:
         if isinstance(change, Mapping) and change.get("timestamp"):
             times.append(change["timestamp"])
     return times[-1] if times else None

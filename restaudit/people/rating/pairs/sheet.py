@@ -25,12 +25,14 @@ from restaudit.people.rating.formats.vote import (
     table_rows,
     text_or_none,
 )
+from restaudit.people.rating.sheet import SHEET, texts_of
 from restaudit.people.rating.store import read_text
 
 CHOICES = ("A", "B", "T")
 NEEDED = ("item_id", "choice", "response_a", "response_b")
 FIRST = ("item_id", "prompt", "response_a", "response_b", "choice", "rater_id", "submitted_at")
 LAYOUTS = ("native", "csv")
+SHOWN = ("item_id", "prompt", "response_a", "response_b", "response_a_sha256", "response_b_sha256")
 
 
 @dataclass(frozen=True)
@@ -111,27 +113,11 @@ def read_sheet(path: Path) -> PairSheet:
     """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
     try:
         rows = [parse_json(line) for line in read_text(path).split("\n") if line]
-        shown = [
-            ShownPair(
-                r["item_id"],
-                r["prompt"],
-                r["response_a"],
-                r["response_b"],
-                r["response_a_sha256"],
-                r["response_b_sha256"],
-            )
-            for r in rows
-        ]
-        first = rows[0]
-        return PairSheet(
-            first["run_id"],
-            first["dimension"],
-            first["instructions"],
-            first["instructions_sha256"],
-            first["raters"],
-            tuple(shown),
-        )
-    except (ValueError, KeyError, IndexError, TypeError) as e:
+        shown = tuple(ShownPair(*texts_of(row, SHOWN)) for row in rows)
+        run_id, dimension, instructions, digest = texts_of(rows[0], SHEET)
+        raters = int(rows[0]["raters"])
+        return PairSheet(run_id, dimension, instructions, digest, raters, shown)
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as e:
         raise BadInput(
             f"{path}: not a file of pairs to rate ({type(e).__name__}: {e}); draw the pairs again"
         ) from None
