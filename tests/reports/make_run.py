@@ -158,7 +158,7 @@ def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
     config |= {
         "name": name,
         "gates": POLICY.model_dump(mode="json"),
-        "human": {"kind": "lexicon" if human else "none"},
+        "human": config["human"] if human else {"kind": "none"},
     }
     return {
         "schema": record.SCHEMA,
