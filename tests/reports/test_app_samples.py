@@ -231,7 +231,7 @@ def test_rows_come_in_the_order_that_was_asked_for(
     monkeypatch.setattr(reading, "ROWS", 7)
     ids = np.array(run.grow("g01")["sample_id"])
     places_ = [40, 3, 3, 0, 47]
-    got = reading.rows_at(run.path / GROW.file, places_, ["sample_id"])
+    got = reading.rows_at((run.path, GROW.file), places_, ["sample_id"])
     assert [r["sample_id"] for r in got] == list(ids[places_])
 
 
