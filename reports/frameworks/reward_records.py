@@ -117,7 +117,7 @@ def gather(folder: Path, where: Path) -> RewardRecords:
     facts = read_any(where)
     for name in (_relative(where / FILE, folder), _relative(where / COMPUTE, folder)):
         if plain.is_file(folder, name):
-            files[name] = digest_in(folder, name).sha256
+            files[name] = digest_in(folder, name, plain.LARGEST).sha256
     digest = str(facts.get("digest", ""))
     stress = _stress(folder, digest, others, files)
     validations = _validations(folder, digest, others, files)

@@ -27,6 +27,9 @@ FILE = "ledger.jsonl"
 # reader's memory.
 LONGEST_LINE = 1 << 20
 LARGEST = 16 << 20
+# In bytes, of a file that somebody else's folder holds: 16 billion parameters in float32. Hashing
+# it takes a minute.
+LARGEST_FILE = 64 << 30
 KEYS = frozenset(("seq", "step", "prev", "outputs", "content", "context", "at", "hash"))
 HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -80,10 +83,21 @@ def digest_file(path: Path) -> FileDigest:
         return _digest_of(f)
 
 
-def digest_in(root: Path, name: str, most: int | None = None) -> FileDigest:
+def digest_in(root: Path, name: str, most: int = LARGEST_FILE) -> FileDigest:
     """Hash a plain file below `root` in constant memory; raises what `plain.opened` raises."""
     with plain.opened(root, name, most) as f:
         return _digest_of(f)
+
+
+def as_recorded(run: Path, name: str, recorded: FileDigest) -> bool:
+    """Whether a file has this size and digest; raises what `plain.opened` raises.
+
+    One of another size is not read: hashing a terabyte takes an hour.
+    """
+    with plain.opened(run, name) as f:
+        if os.fstat(f.fileno()).st_size != recorded.bytes:
+            return False
+    return digest_in(run, name) == recorded
 
 
 def _digest_of(f: BufferedReader) -> FileDigest:

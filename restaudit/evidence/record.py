@@ -321,7 +321,7 @@ class Run:
     def check_sealed(self) -> None:
         """Raise BadInput where plan.json is not the one that the ledger's first event sealed."""
         sealed = self.events[0].outputs.get(PLAN) if self.events else None
-        if ledger.digest_in(self.path, PLAN) != sealed:
+        if sealed is None or not ledger.as_recorded(self.path, PLAN, sealed):
             raise BadInput(
                 f"{self.path}/plan.json was changed after it was sealed; a run goes on under its "
                 "own plan or not at all"

@@ -199,7 +199,7 @@ class Writer:
         places = {
             name: (PurePosixPath(folder) / name).as_posix() for name in plain.names(temporary)
         }
-        digests = {place: ledger.digest_in(temporary, name) for name, place in places.items()}
+        digests = {place: ledger.digest_file(temporary / name) for name, place in places.items()}
         for name in places:
             _sync(temporary / name)
         for name, place in places.items():

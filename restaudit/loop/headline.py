@@ -6,6 +6,7 @@ from restaudit.calibrate.render import FILE, sentences
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, printable, read_json
 from restaudit.files import plain
+from restaudit.files.plain import NotPlain
 from restaudit.people.rating.status import of_raters
 
 # By the verdict on the feature that the probe found first.
@@ -61,6 +62,8 @@ def alarms(run: Run) -> tuple[str, ...]:
         return ()
     try:
         return sentences(read_json(run.path, name))
+    except NotPlain:
+        raise
     except (BadInput, OSError, ValueError, KeyError, TypeError) as e:
         return (
             f"{run.path / name}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew "

@@ -205,10 +205,10 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
     """Raise VerificationFailed where a file is not as the ledger has it, BadInput where it is
     gone.
     """
-    recorded: dict[str, str] = {}
+    recorded: dict[str, ledger.FileDigest] = {}
     for event in record.events:
         for files in (event.outputs, event.context):
-            recorded |= {name: file.sha256 for name, file in files.items()}
+            recorded |= files
     # Everything that is read here, and so would be believed.
     needed = [
         "plan.json",
@@ -225,10 +225,10 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
             raise BadInput(f"{path}: no finished step recorded it")
         if not plain.is_file(record.path, name):
             raise BadInput(f"{path}: missing from the run folder")
-        got = ledger.digest_in(record.path, name).sha256
-        if got != recorded[name]:
+        if not ledger.as_recorded(record.path, name, recorded[name]):
             raise VerificationFailed(
-                f"{name}: changed after it was recorded: expected {recorded[name]}, got {got}"
+                f"{name}: changed after it was recorded: expected {recorded[name].bytes:,} bytes "
+                f"with sha256 {recorded[name].sha256}"
             )
 
 

@@ -24,6 +24,7 @@ from restaudit.evidence.seal.keys import ENVIRONMENT, load_private, load_public
 from restaudit.evidence.seal.signer import Signer, given_signer
 from restaudit.evidence.steps import Writer
 from restaudit.evidence.verify import verify
+from restaudit.files import plain
 from restaudit.loop.running import resume
 from tests.evidence.runs import STEPS, signed_run
 
@@ -177,10 +178,13 @@ def test_a_disk_that_is_full_when_a_head_is_signed_is_a_clear_stop(
 ) -> None:
     run = signed_run(tmp_path / "run", signer, until="g00/i00/audit")
 
-    def full(_path: Path, _data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(run: Path, name: str, data: bytes, **more: int) -> Path:
+        if name.startswith("signatures/"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(run, name, data, **more)
 
-    monkeypatch.setattr("restaudit.evidence.seal.signer.write_new", full)
+    write = plain.write
+    monkeypatch.setattr(plain, "write", full)
     with pytest.raises(RestauditError, match=r"\(No space left on device\).*restaudit resume"):
         signed_run(run, signer)
     monkeypatch.undo()

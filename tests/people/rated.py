@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from restaudit.evidence import record
+from restaudit.gates import decide
 from restaudit.people.rating import (
     RatingsRefused,
     TaskSet,
@@ -20,7 +21,7 @@ from restaudit.people.rating import (
     import_ratings,
     load_ratings,
 )
-from tests.recorded import POLICY, finish_step
+from tests.recorded import LOOKS, POLICY, SCORES, finish_step, measured
 
 ITERATIONS = ("g00/i00", "g01/i01", "g01/i02")
 RECORDED = "2026-01-01T00:00:00Z"
@@ -55,7 +56,7 @@ def build(
             "human": {"kind": "none"},
         },
         "steps": ["plan", *(f"{i}/audit" for i in ITERATIONS), "end"],
-        "looks": [],
+        "looks": list(LOOKS),
     }
     record.write_json(plan, run / "plan.json")
     names = [f"p{k:03d}" for k in range(prompts)] + [f"f{k}" for k in range(FAMILY)]
@@ -84,7 +85,15 @@ def build(
             run / iteration / "audit.parquet",
             record.AUDIT,
         )
-        finish_step(run, f"{iteration}/audit", (f"{iteration}/audit.parquet",))
+        files = ["audit.parquet", "measurements.json"]
+        found = [measured(), measured("divergence.gap", 0.3)]
+        measurements = {**SCORES, "measurements": [m.to_json() for m in found]}
+        record.write_json(measurements, run / iteration / "measurements.json")
+        if number:
+            decision = decide(POLICY, found, iteration=iteration, look=number, looks=len(LOOKS))
+            record.write_json(decision.to_json(), run / iteration / "decision.json")
+            files.append("decision.json")
+        finish_step(run, f"{iteration}/audit", tuple(f"{iteration}/{file}" for file in files))
     return run
 
 

@@ -124,6 +124,8 @@ def pack(
             f"{out}: lies in the run folder, which holds the record and nothing else; name "
             "another place"
         )
+    if not out.parent.is_dir():
+        raise BadInput(f"{out}: cannot be written: there is no folder {out.parent}")
     _check_names(run, record.events)
     with tempfile.TemporaryDirectory(prefix="restaudit-") as temporary:
         contents = _contents(run, record.events, wish, Path(temporary), signer)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.bundle.manifest import collision, wrong_name
-from restaudit.evidence.record import CHECKPOINTS, WRITER
+from restaudit.evidence.record import CHECKPOINTS, LARGEST_BESIDE, WRITER
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.verify.shapes import Shape, shaped
 from restaudit.files import plain
@@ -138,10 +138,11 @@ def check_digest(
     progress: Progress | None = None,
 ) -> None:
     """Raise VerificationFailed where this file is not a plain one of this digest, and of so many
-    bytes where they are known.
+    bytes where they are known; else of at most LARGEST_BESIDE, as hashing a terabyte takes an hour.
     """
+    most = LARGEST_BESIDE if size is None else None
     try:
-        with plain.opened(run, name) as f:
+        with plain.opened(run, name, most) as f:
             found = os.fstat(f.fileno()).st_size
             if size is not None and found != size:
                 raise VerificationFailed(
