@@ -153,7 +153,12 @@ def read_frame(path: Path, file: IO[bytes], columns: Sequence[str] | None = None
 
     check(path, columns, file)
     try:
-        return pd.read_parquet(file, columns=list(columns) if columns else None)
+        frame = pd.read_parquet(file, columns=list(columns) if columns else None)
+        for name, kind in frame.dtypes.items():
+            # What is no UTF-8 would be found later, by whoever looks at the text.
+            if isinstance(kind, pd.StringDtype):
+                pa.array(frame[name]).validate(full=True)
+        return frame
     except (*ERRORS, pa.ArrowException) as e:
         raise unreadable(path, e) from None
 
