@@ -3,13 +3,15 @@
     python -m benchmarks.attacks [--changes N]
 
 Prints by area how many attacks were tried and how many held: both verifiers said what the table says.
-Exit code 1 where one did not hold, a verifier took a gibibyte, or it all took five minutes.
+Exit code 1 where one did not hold, a verifier took a gibibyte, or it all took five minutes of
+processor time (on a shared machine the clock on the wall is the neighbours').
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import struct
 import sys
@@ -173,8 +175,9 @@ def main() -> int:
         is_held = _all(Bench(place), wanted.changes)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    seconds = time.monotonic() - began
-    print(f"time: {seconds:.0f} s (bar {MOST_TIME} s)")
+    used = os.times()
+    seconds = sum(used[:4])  # of this process and of the verifiers it started
+    print(f"time: {seconds:.0f} s of CPU (bar {MOST_TIME} s), {time.monotonic() - began:.0f} s")
     return int(not is_held or seconds > MOST_TIME)
 
 

@@ -14,6 +14,8 @@ import pytest
 from restaudit.evidence import ledger
 from restaudit.evidence.bundle.pack import Wish, pack
 from restaudit.evidence.override import override
+from restaudit.evidence.seal.signer import keep_public
+from tests.evidence import attacks
 from tests.evidence.attacks import ATTACKS, Attack, Bench
 from tests.evidence.mutations import KINDS, mutations
 from tests.evidence.runs import signed_run
@@ -81,6 +83,32 @@ def test_the_schema_refuses_what_a_schema_can_see(bench: Bench, attack: Attack) 
     assert untouched is None or validator.is_valid(untouched)
 
 
+@pytest.mark.parametrize("base", ["unsigned", "signed halted", "signed overridden", "sealed"])
+def test_documents_of_real_runs_fit_the_schema(bench: Bench, base: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    definitions = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
+
+    def must_fit(document: str, value: object) -> None:
+        place = document.replace("/", "~1")
+        schema = {"$ref": f"#/$defs/{place}", "$defs": definitions}
+        jsonschema.Draft202012Validator(schema).validate(value)
+
+    with zipfile.ZipFile(_packed(bench, base)) as archive:
+        for name in archive.namelist():
+            last = name.rpartition("/")[2]
+            if name == ledger.FILE:
+                for line in archive.read(name).splitlines():
+                    event = json.loads(line)
+                    must_fit(name, event)
+                    part = event["step"].rpartition("/")[2]
+                    if part in ("halt", "override"):
+                        must_fit(part, event["content"])
+            for document in (name, last, "dsse.json" if last.endswith(".dsse.json") else ""):
+                if document in definitions and document != ledger.FILE:
+                    must_fit(document, json.loads(archive.read(name)))
+                    break
+
+
 def _untouched(bench: Bench, name: str, line: str) -> object:
     data = (bench.place / "sealed" / name).read_bytes() if name != "manifest.json" else None
     if data is None:
@@ -120,6 +148,53 @@ def test_both_say_state_last_decision_and_overrides_of_every_kind_of_run(bench: 
 def _packed(bench: Bench, base: str) -> Path:
     out = bench.place / f"{base}.zip"
     return out if out.exists() else pack(bench.place / base, out, Wish()).path
+
+
+UNVOUCHED = [a for a in ATTACKS if a.area == "report" and "forged" in a.name and a.expected == 0]
+
+
+@pytest.mark.parametrize("attack", UNVOUCHED, ids=str)
+def test_a_page_that_nothing_vouches_for_is_named_before_anything_else(
+    bench: Bench, attack: Attack
+) -> None:
+    what = bench.damaged(attack)
+    for verifier in (first, second):
+        code, told = verifier(what)
+        assert code == 0
+        assert told.startswith("NOT CHECKED: report/")
+
+
+def test_every_file_is_vouched_for_or_named(bench: Bench) -> None:
+    """Whatever lies in a folder that passes."""
+    run = bench.copy("signed half", "run")
+    attacks.render(run)
+    (run / ".lock").touch()
+    aside = (
+        "human/x",
+        "trainer/x/y",
+        "writer.json",
+        ".tmp-x",
+        "g01/.tmp-y",
+        "x",
+        "g09/x",
+        "report/z",
+    )
+    for name in aside:
+        attacks.put(name)(run)
+    keep_public(run, bench.stranger.key)
+    stray = f"signatures/{bench.stranger.key_id}.pem"
+    expected = {*aside, stray, "report/report.html", "report/manifest.json"}
+    vouched = {n for e in ledger.read(run) for n in (*e.outputs, *e.context)}
+    vouched |= {n for n in attacks.files_of(run) if n.startswith("signatures/")} - {stray}
+    there = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    for verifier in (first, second):
+        code, told = verifier(run)
+        assert code == 0
+        named = {
+            line.split(": ")[1] for line in told.splitlines() if line.startswith("NOT CHECKED")
+        }
+        assert named == expected
+        assert named | vouched | {ledger.FILE, ".lock"} == there
 
 
 def test_what_people_wrote_cannot_speak_to_a_terminal(bench: Bench) -> None:
