@@ -22,6 +22,18 @@ NEVER_RUN = (
     "can tell from its digest what it does"
 )
 KNOWN_TYPE = "give a model of a type that transformers knows"
+# What transformers and PEFT read of a folder to choose classes; other files are nobody's to them.
+READ = (
+    "config.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "image_processor_config.json",
+    "special_tokens_map.json",
+)
 # Keys that name classes by module, from the folder or from a repository.
 MAPS = ("auto_map", "custom_pipelines", "custom_generate")
 # Keys whose value is the name of a class of transformers, and of nothing else.
@@ -65,8 +77,9 @@ def refuse_own_code(path: Path, what: str) -> None:
         if known:
             advice = f"transformers knows the type '{model_type}': delete these files and auto_map"
         raise BadInput(f"{what}: {path} holds code of its own ({some(files)}){NEVER_RUN}; {advice}")
-    for file in sorted(path.glob("*config*.json")):
-        _refuse_named(read_settings(file, what), file, what, model_type, known=known)
+    for name in READ:
+        settings = read_settings(path / name, what)
+        _refuse_named(settings, path / name, what, model_type, known=known)
 
 
 def some(names: list[str] | tuple[str, ...]) -> str:

@@ -417,3 +417,9 @@ def test_a_digest_waits_for_no_pipe(folder: Path) -> None:
     before = digest_of(folder)
     os.mkfifo(folder / "pipe")
     assert digest_of(folder) == before
+
+
+def test_files_that_no_library_reads_may_be_anything(folder: Path) -> None:
+    """sentence-transformers' data_config.json is a list."""
+    (folder / "data_config.json").write_text('[{"a": 1, "a": 2}, NaN]', encoding="utf-8")
+    load(folder)
