@@ -58,15 +58,23 @@ def fuzz_records(
     tried = 0
     with TemporaryDirectory() as folder, _alone(Path(folder)):
         good = {state: make_run(Path(folder) / "good" / state, state) for state in STATES}  # type: ignore[arg-type]
+        other = make_run(Path(folder) / "good" / "other", name="other")
+        # A reader that refuses what is good would hold against everything.
+        work = Path(folder) / "work"
+        shutil.copytree(good["healthy"], work)
+        for name, read in READERS.items():
+            if name not in REFUSE and (not readers or name in readers):
+                with contextlib.redirect_stdout(io.StringIO()):
+                    read(work, other)
+        shutil.rmtree(work)
         for _ in range(count):
             state = draw.choice(STATES)
-            work = Path(folder) / "work"
             mutation = f"{state}: {_mutated(good[state], work, draw)}"
             for name, read in READERS.items():
                 if readers and name not in readers:
                     continue
                 tried += 1
-                ended = _ended(lambda read=read, work=work: read(work, good["healthy"]))  # type: ignore[misc]
+                ended = _ended(lambda read=read, work=work: read(work, other))  # type: ignore[misc]
                 if ended is not None:
                     failures.append(Failure(name, mutation, ended))
             shutil.rmtree(work)
@@ -136,7 +144,7 @@ READERS: Mapping[str, Callable[[Path, Path], object]] = {
     "verify": _command("verify", "RUN", "--no-render"),
     "rate status": _command("rate", "status", "RUN"),
     "rate export": _command("rate", "export", "RUN", "--out", "tasks.jsonl"),
-    "why": _command("why", "RUN", "g01/p0001/0"),
+    "why": _command("why", "RUN", "g01/grow-000-0"),
     "report": _command("report", "RUN", "--format", "md,json"),
     "export": _command("export", "RUN"),
     "compliance": _command("compliance", "RUN", "--format", "json"),
@@ -150,6 +158,9 @@ READERS: Mapping[str, Callable[[Path, Path], object]] = {
     ),
     "resume": _command("resume", "RUN", "--quiet"),
 }
+
+# These refuse a finished run: there is nothing to override.
+REFUSE = ("override",)
 
 
 # --- mutations

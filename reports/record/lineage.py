@@ -160,7 +160,7 @@ def by_threshold(records: Records) -> bool:
     """Whether Improve steps train on the rows above a threshold and on no others: no pairs, and
     nothing unlearned.
     """
-    loop = records.run.config.loop
+    loop = records.run.loop
     return loop.method not in ONLINE and loop.method != "dpo" and loop.train.loss.kind != "topr"
 
 
@@ -174,7 +174,7 @@ def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
     where the recorded kept set is not what the sealed rule chooses.
     """
     assert policy.data is not None
-    config = records.run.config.loop
+    config = records.run.loop
     rows = records.table(f"{policy.data}/grow.parquet", SAMPLE)
     if config.method in ONLINE:
         return rows.assign(

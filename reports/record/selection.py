@@ -124,7 +124,7 @@ def taken(records: Records, rows: GrowSet, name: str) -> Taken:
 
     Raises BadInput where the recorded kept set is not what the sealed rule chooses.
     """
-    config = records.run.config.loop
+    config = records.run.loop
     threshold, used = selected(config, rows, int(name.split("/i")[1]))
     kept = names_of(records, f"{name}/kept.parquet")
     # Equal order is the rule, and quick to see; only a set that is not gets the slow comparison.

@@ -35,13 +35,16 @@ def run_report(run: Run) -> Document:
     not as recorded.
     """
     material = Material(run)
-    for key in ("artifacts", "prompts"):
-        if key not in run.plan:
-            raise BadInput(f"{run.path}/plan.json: {key}: missing; restaudit always writes it")
+    for key in ("artifacts", "prompts", "config.loop", "config.policy.model"):
+        node = run.plan
+        for part in key.split("."):
+            if part not in node:
+                raise BadInput(f"{run.path}/plan.json: {key}: missing; restaudit always writes it")
+            node = node[part]
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=f"{run.config.loop.method} on {run.config.policy.model}",
+        subtitle=f"{run.loop.method} on {run.plan['config']['policy']['model']}",
         banner=verdict.banner(material),
         sections=tuple(section(material) for section in SECTIONS.values()),
         heads=((run.name, material.records.head),),

@@ -98,8 +98,10 @@ def _what(material: Material) -> Facts:
     human = series.human_score(run)
     facts = [Fact("State", _state(run), sources=(material.records.source(LEDGER),))]
     # A watched run was configured by somebody else's program: only its description says what it is.
-    if run.config.policy.model.startswith("watch:"):
-        facts.append(Fact("What this is", run.config.description, sources=sealed))
+    if plan["config"]["policy"]["model"].startswith("watch:"):
+        facts.append(
+            Fact("What this is", str(plan["config"].get("description", "")), sources=sealed)
+        )
     facts += [
         Fact(
             "Base policy",
@@ -107,7 +109,7 @@ def _what(material: Material) -> Facts:
             f"licence: {model.get('licence') or 'not recorded'}",
             sources=sealed,
         ),
-        Fact("Trained by", _trained_by(material.run.config.loop), sources=sealed),
+        Fact("Trained by", _trained_by(material.run.loop), sources=sealed),
         Fact(
             "Prompts",
             ", ".join(f"{n:,} {name}" for name, n in sorted(plan["prompts"].items())),

@@ -136,14 +136,14 @@ def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
 
 
 def check_sections(raw: Mapping[str, Any], where: str) -> None:
-    """Raise BadInput, as `parse` does, where a section that is there is none of a configuration;
-    any may be missing.
+    """Raise BadInput, as `parse` does, where something in a configuration is of another type than
+    it must be. Readers of a run can do with keys that are missing or new, and with odd values.
     """
     try:
         Config.model_validate(raw)
     except ValidationError as e:
         for err in e.errors():
-            if err["type"] != "missing" or len(err["loc"]) > 1:
+            if err["type"].endswith(("_type", "_parsing", "_number", "tag_invalid")):
                 raise BadInput(f"{where}: {_explain(err)}") from None
 
 

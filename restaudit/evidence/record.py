@@ -27,7 +27,7 @@ from restaudit.gates import Decision
 
 # The models of a configuration take a fifth of a second to import.
 if TYPE_CHECKING:
-    from restaudit.config import Config
+    from restaudit.config import Config, LoopConfig
 
 # --- layout: folders, files and columns, written down once
 
@@ -217,6 +217,15 @@ class Run:
         except BadInput as e:
             by = self.plan.get("restaudit", "another version")
             raise BadInput(f"{e}; the plan was sealed by restaudit {printable(str(by))}") from None
+
+    @cached_property
+    def loop(self) -> LoopConfig:
+        """The section `loop` of the sealed configuration; raises BadInput as `config` does."""
+        from restaudit.config.loop import LoopConfig
+        from restaudit.config.reading import validated
+
+        where = f"{self.path}/{PLAN}: config.loop"
+        return validated(LoopConfig, self.plan["config"].get("loop", {}), where)
 
     @property
     def run_id(self) -> str:
