@@ -23,7 +23,7 @@ from reports.document.model import (
     cited,
 )
 from reports.viewer import badges
-from reports.viewer.text import escaped
+from reports.viewer.text import escaped, said
 from restaudit.evidence.shown import plain
 
 MOST, CHARTS = 4000, 256
@@ -55,9 +55,9 @@ def draw_block(block: Block, key: str) -> None:
 def _paragraph(block: Paragraph) -> None:
     if block.kind == "warning":
         with st.container(border=True):
-            st.text(plain(block.text, MOST))
+            said(plain(block.text, MOST))
     else:
-        st.text(plain(block.text, MOST))
+        said(plain(block.text, MOST))
 
 
 def _facts(block: Facts) -> None:
@@ -132,13 +132,13 @@ def _passages(block: Passages) -> None:
     _title(block.caption)
     st.caption(escaped(block.rule, MOST))
     for row in block.rows:
-        st.text(plain(row.heading, MOST))
+        said(plain(row.heading, MOST))
         for column, title, text, note in zip(
             st.columns(len(row.texts)), block.columns, row.texts, row.notes, strict=True
         ):
             with column.container(border=True):
                 st.caption(escaped(title))
-                st.text(text or "(an empty text)")
+                said(text or "(an empty text)")
                 st.caption(escaped(note))
 
 

@@ -20,6 +20,7 @@ import streamlit as st
 from reports.record import series
 from reports.viewer import badges, reading
 from reports.viewer.pages import link_to_folder
+from reports.viewer.text import multiline, said
 from restaudit.evidence.record import Run, Summary
 
 ROOT, CHOSEN, KEY = "runs_root", "chosen_summary", "run"
@@ -40,7 +41,7 @@ def above(title: str, *, of_broken: bool = False) -> None:
         if summary.steps_planned:
             st.caption(f"{summary.steps_done} of {summary.steps_planned} steps", width="content")
         if summary.started:
-            st.text(f"started {summary.started[:16].replace('T', ' ')} UTC")
+            said(f"started {summary.started[:16].replace('T', ' ')} UTC")
     st.session_state[CHOSEN] = summary
     if summary.problem is not None:
         problem(
@@ -89,13 +90,13 @@ def guarded() -> Iterator[None]:
 def problem(title: str, body: str, detail: str) -> None:
     """A message in our words, and what went wrong as plain text."""
     st.error(body, title=title)
-    st.code(detail, language=None, wrap_lines=True)
+    st.code(multiline(detail), language=None, wrap_lines=True)
 
 
 def whose_score(run: Run) -> None:
     """Say on every page that shows a human score whose judgement it is."""
     human = series.human_score(run)
-    st.text(f"Human score: {human.name}. {human.description}")
+    said(f"Human score: {human.name}. {human.description}")
 
 
 def _choose() -> Summary:
@@ -156,7 +157,5 @@ def _overrides(run: Run) -> None:
             title="Overridden",
             icon=":material/warning:",
         )
-        st.text(
-            f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT"
-        )
-        st.text(f"Overridden by {o.by}: {o.reason}")
+        said(f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT")
+        said(f"Overridden by {o.by}: {o.reason}")

@@ -20,7 +20,7 @@ from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.address import Address
 from reports.viewer.samples.prompt import prompts_of
 from reports.viewer.samples.rows import Place, recorded
-from reports.viewer.text import OPEN, SHUT, escaped, multiline, one_line
+from reports.viewer.text import OPEN, SHUT, escaped, multiline, one_line, said
 from restaudit.evidence.record import BASE, Run
 from restaudit.evidence.shown import NOTHING, figure
 
@@ -90,7 +90,7 @@ def show(run: Run) -> None:
         return
     feature = by_key[chosen]
     compared = texts_with(run, iteration, feature.kind, feature.name)
-    st.text(_counted(compared, iteration))
+    said(_counted(compared, iteration))
     _link_to_samples(run, iteration, feature)
     pages = max(1, math.ceil(len(compared.examples) / PAGE))
     first = PAGE * (address.page(pages, feature.key) - 1)
@@ -204,7 +204,7 @@ def _about(row: pd.Series[Any]) -> str:
 
 
 def _pair(feature: Feature, example: Example, prompt: str, iteration: str) -> None:
-    st.text(one_line(prompt, MOST_PROMPT))
+    said(one_line(prompt, MOST_PROMPT))
     base_title = "base policy, has it too" if example.base_has else "base policy"
     sides = (
         (base_title, example.base, example.base_about, example.base_has),
@@ -214,7 +214,7 @@ def _pair(feature: Feature, example: Example, prompt: str, iteration: str) -> No
         with column.container(border=True, height="stretch", gap="xsmall"):
             st.caption(title)
             places = spans(feature.kind, feature.name, text) if has else []
-            st.text(highlighted(text, places) if text.strip() else "(an empty text)")
+            said(highlighted(text, places) if text.strip() else "(an empty text)")
             st.caption(escaped(about))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from reports.viewer import hosts, logins
+from reports.viewer.text import said
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import invisible, plain
 
@@ -151,13 +152,13 @@ def show_login() -> None:
         return
     with st.sidebar, st.container(gap="xsmall"):
         if who.logged_in:
-            st.text(plain(who.name or "Logged in without a name", MOST_NAME))
-            st.text(f"Role: {who.role}")
+            said(plain(who.name or "Logged in without a name", MOST_NAME))
+            said(f"Role: {who.role}")
             st.button("Log out", key="side_logout", icon=":material/logout:", on_click=_log_out)
             return
         if st.user.to_dict().get("is_logged_in") is True:
-            st.text(f"Your login ended: you logged out, or {logins.HOURS} hours went by.")
-        st.text("Not logged in: you can read, download and verify.")
+            said(f"Your login ended: you logged out, or {logins.HOURS} hours went by.")
+        said("Not logged in: you can read, download and verify.")
         st.button("Log in", key="side_login", icon=":material/login:", on_click=st.login)
 
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 import difflib
 import re
 
+import streamlit as st
+
 from restaudit.evidence.record import printable
-from restaudit.evidence.shown import MOST_IN_CELL, markdown_text
+from restaudit.evidence.shown import MOST_IN_CELL, invisible, markdown_text
 
 # Stands for a colon while everything else is escaped, so that no backslash of ours is escaped
 # again.
 COLON = "\ue000"
+# What Streamlit makes links, icons, its logo and emoji of, even where it is escaped: it looks for
+# them in the finished text. Each piece of a text that stands by itself (a directive that sets no
+# colour) is looked at alone.
+JOINTS = re.compile(rf"{COLON}(?!\s)|\\@|(?i:(?<=www)\\?\.)")
 MOST = 20_000
 # Comparing words takes time with the square of their number.
 MOST_WORDS = 800
@@ -24,11 +30,18 @@ OPEN, SHUT = "⟦", "⟧"
 ADDED, GONE = "+", "−"
 
 
+def said(text: str) -> None:
+    """Show text of any origin as text; the one way to do it."""
+    st.text(multiline(text))
+
+
 def escaped(text: str, most: int = MOST_IN_CELL) -> str:
-    """A line of about `most` characters: every mark escaped, and the colons that begin Streamlit's
-    own directives.
+    """A line of about `most` characters that Streamlit shows as it is, wherever it reads Markdown:
+    in labels, captions, titles, badges, help. The one way for text of unknown origin to get there.
     """
-    return markdown_text(text.replace(":", COLON), most).replace(COLON, "\\:")
+    line = markdown_text(text.replace(":", COLON), most)
+    line = JOINTS.sub(lambda m: f":color[\\{m.group()[-1].replace(COLON, ':')}]", line)
+    return line.replace(COLON, "\\:")
 
 
 def multiline(text: str, most: int = MOST) -> str:
@@ -38,6 +51,7 @@ def multiline(text: str, most: int = MOST) -> str:
     # Line ends and tabs are controls too; they alone are kept.
     pieces = re.split(r"([\r\n\t])", text[:most])
     shown = "".join(piece if piece in "\r\n\t" else printable(piece) for piece in pieces)
+    shown = "".join("\ufffd" if invisible(c) else c for c in shown)
     if len(text) <= most:
         return shown
     return f"{shown} […] ({len(text) - most:,} more characters)"

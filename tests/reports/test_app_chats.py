@@ -49,7 +49,7 @@ def test_the_reports_and_the_app_show_a_chat_as_a_reward_is_given_it(
     names = tuple(table["prompt_id"])
     table.assign(prompt=from_messages(TURNS)).to_parquet(file)
     # The changed table is no longer as recorded, which is another test's matter.
-    monkeypatch.setattr("reports.viewer.samples.rows.recorded", lambda run, name: run.path / name)
+    monkeypatch.setattr("reports.viewer.samples.rows.recorded", lambda run, name: (run.path, name))
     run = Run(folder)
     monkeypatch.setattr(Run, "prompts", lambda self, split: pd.read_parquet(file))
     assert set(series.prompt_texts(run).values()) == {WORDS}

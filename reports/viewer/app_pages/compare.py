@@ -7,6 +7,7 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.viewer import badges, blocks, comparing, frame, reading
+from reports.viewer.text import said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, Summary, printable
 
@@ -32,7 +33,7 @@ def _choose(summaries: dict[str, Summary]) -> list[str]:
             "The address names runs that are not in this folder; they were left out.",
             icon=":material/link_off:",
         )
-        st.text(", ".join(printable(a[:MOST_SHOWN]) for a in unknown))
+        said(", ".join(printable(a[:MOST_SHOWN]) for a in unknown))
     # The address and the browser are not to be trusted with a path: only a name that was found is
     # opened.
     return [name for name in dict.fromkeys(chosen) if name in summaries]
@@ -49,7 +50,7 @@ def _states(chosen: list[Summary]) -> None:
             ):
                 folder = summary.path.name
                 called = "" if folder == label else f", called {printable(label)} below"
-                st.text(f"{folder}{called}")
+                said(f"{folder}{called}")
                 st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
 
 
@@ -72,20 +73,20 @@ def _show(chosen: list[Summary]) -> None:
             title="Not comparable",
         )
         for reason in comparing.reasons(str(e)):
-            st.text(f"• {printable(reason)}")
+            said(f"• {printable(reason)}")
         return
     if document.banner:
         with st.container(border=True):
             st.badge("Read this first", icon=":material/warning:", color="orange")
             for line in document.banner:
-                st.text(printable(line))
+                said(printable(line))
     st.caption(document.subtitle)
     for section in document.sections:
         st.header(section.title)
         blocks.draw(section)
     with st.expander("The runs' heads"):
         for label, head in document.heads:
-            st.text(f"{printable(label)}: {head}")
+            said(f"{printable(label)}: {head}")
 
 
 summaries = {s.path.name: s for s in reading.summaries(str(st.session_state[frame.ROOT]))}

@@ -12,6 +12,7 @@ import streamlit as st
 from reports.viewer import blocks, frame, guide, reading
 from reports.viewer.documents import document_view
 from reports.viewer.reading import AS_RUN
+from reports.viewer.text import said
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import BASE, Run
 from restaudit.evidence.shown import figure
@@ -61,7 +62,7 @@ def _answer(run: Run, reward: float) -> None:
             if len(base):
                 # A reward has no unit that people know; the share of samples below it has.
                 below = float((base < reward).mean())
-                st.text(
+                said(
                     f"{below:.0%} of the base policy's {len(base)} audited samples have a lower "
                     "reward."
                 )

@@ -10,6 +10,7 @@ from reports.record import series
 from reports.viewer import badges, blocks, frame, reading
 from reports.viewer.blocks import draw_lines
 from reports.viewer.pages import link_to
+from reports.viewer.text import said
 from restaudit.evidence.record import Run
 from restaudit.gates import Decision
 from restaudit.loop.headline import alarms, learned, refitted
@@ -34,7 +35,7 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             )
     last = view.decisions[-1]
     if last.verdict in badges.VERDICTS:
-        st.text(
+        said(
             f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
             f"{badges.verdict(last.verdict).meaning}."
         )
@@ -42,7 +43,7 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
         gates = [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]
         if gates:
-            st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(gates)}")
+            said(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(gates)}")
     # After an override the HALT no longer stops it.
     if last.verdict == "HALT" and stopped:
         which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
@@ -50,7 +51,7 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             "The table below says which gate, and why.",
             title=f"Training was stopped at {series.short_name(last.iteration)}",
         )
-        st.text(f"Gates that said HALT: {which}")
+        said(f"Gates that said HALT: {which}")
 
 
 def _headlines(run: Run, view: reading.Overview) -> None:
@@ -59,9 +60,9 @@ def _headlines(run: Run, view: reading.Overview) -> None:
     """
     what_it_learned = learned(run, view.iterations[-1])
     if what_it_learned:
-        st.text(what_it_learned)
+        said(what_it_learned)
     for line in (*refitted(run), *alarms(run)):
-        st.text(line)
+        said(line)
 
 
 def _picture(view: reading.Overview) -> None:
@@ -84,7 +85,7 @@ def _picture(view: reading.Overview) -> None:
         for label in (series.REWARD, human):
             reason = series.why_missing(view.changes, label)
             if reason:
-                st.text(f"{label} was not measured: {reason}")
+                said(f"{label} was not measured: {reason}")
     with narrow:
         for table, title, dotted, key in (
             (view.diversity, "Diversity, base policy = 1", 1.0, "diversity"),
@@ -102,13 +103,13 @@ def _picture(view: reading.Overview) -> None:
                     alt=series.describe(table),
                 )
             else:
-                st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
+                said(f"{title} was not measured: {table['reason'].iloc[-1]}")
     st.caption(
         "Bars are 95% intervals over prompts; changes are paired with the base policy on the same "
         "prompts."
     )
-    st.text(f"Human score: {human}. {view.human.description}")
-    st.text(f"Reward: {view.reward_unit}.")
+    said(f"Human score: {human}. {view.human.description}")
+    said(f"Reward: {view.reward_unit}.")
 
 
 def _gates(decision: Decision) -> None:
@@ -247,7 +248,7 @@ def _show(run: Run) -> None:
             "The charts appear after the base policy's audit.",
             title="Nothing has been measured yet",
         )
-        st.text(f"Human score: {view.human.name}. {view.human.description}")
+        said(f"Human score: {view.human.name}. {view.human.description}")
         return
     _decisions(view, stopped=run.halt is not None)
     _headlines(run, view)

@@ -10,6 +10,7 @@ from reports.record.series import run_table
 from reports.viewer import badges, comparing, reading
 from reports.viewer.frame import LIVE, ROOT
 from reports.viewer.pages import BY_FILE
+from reports.viewer.text import said
 from restaudit.evidence.record import Summary
 from restaudit.evidence.shown import plain
 
@@ -93,9 +94,9 @@ def _list(found: Sequence[Summary]) -> None:
         },
         placeholder="",
     )
-    for folder, said in zip(table["folder"], table.get("problem", []), strict=False):
-        if said:
-            st.text(plain(f"{folder}: {said}", MOST_PROBLEM))
+    for folder, problem in zip(table["folder"], table.get("problem", []), strict=False):
+        if problem:
+            said(plain(f"{folder}: {problem}", MOST_PROBLEM))
     # A run that went away since it was ticked has no row any more.
     _compare([str(table["folder"].iloc[k]) for k in event.selection.rows if k < len(table)])
 
@@ -113,7 +114,7 @@ def _follow(root: str, names: set[str]) -> None:
 
 root = str(st.session_state[ROOT])
 every = reading.summaries(root)
-st.text(f"Folder: {root}")
+said(f"Folder: {root}")
 if not every:
     _empty()
     st.stop()

@@ -11,6 +11,7 @@ import streamlit as st
 
 from reports.document.model import Document
 from reports.viewer import blocks, frame
+from reports.viewer.text import said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import printable
 
@@ -53,7 +54,7 @@ def _show(folder: Path) -> None:
         return
     for line in document.banner:
         st.warning("Read this first", icon=":material/warning:")
-        st.text(printable(line))
+        said(printable(line))
     st.caption(document.subtitle)
     for section in document.sections:
         st.header(section.title)

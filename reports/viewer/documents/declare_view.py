@@ -29,7 +29,7 @@ from reports.viewer.documents.form import (
 )
 from reports.viewer.documents.offering import identity, offer
 from reports.viewer.people import Person, acting
-from reports.viewer.text import escaped
+from reports.viewer.text import escaped, said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
@@ -69,9 +69,9 @@ def show(run: Run, who: Person) -> None:
 
 def _said_before(before: Declarations | None) -> None:
     if before is None:
-        st.text("Nobody has declared anything about this run.")
+        said("Nobody has declared anything about this run.")
     else:
-        st.text(
+        said(
             plain(
                 f"Kept so far: {_count(before)} by {before.declared_by or 'nobody'}, "
                 f"{before.date}, in {RUN_FILE}.",
@@ -193,9 +193,9 @@ def _save(
             ),
             title="Saved",
         )
-        st.text(plain(done))
+        said(plain(done))
     if not who.may_write:
-        st.text(who.why_not("Saving").replace("`", ""))
+        said(who.why_not("Saving").replace("`", ""))
 
 
 def stored_digest(records: Records) -> str:
@@ -234,9 +234,7 @@ def _files(run: Run, about: FormSubject, place: str, who: Person) -> None:
         except BadInput as e:
             _refused(e)
             return
-        st.text(
-            plain(f"A valid form: {_count(form)} by {form.declared_by or 'nobody'}, {form.date}.")
-        )
+        said(plain(f"A valid form: {_count(form)} by {form.declared_by or 'nobody'}, {form.date}."))
         st.button(
             "Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, form)
         )

@@ -13,6 +13,7 @@ from reports.viewer.documents import making
 from reports.viewer.documents.making import TYPES, coverage, declared_digest
 from reports.viewer.documents.offering import banner, identity, not_done, offer, read_section
 from reports.viewer.people import Person, acting
+from reports.viewer.text import said
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
@@ -81,7 +82,7 @@ def _keep(run: Run, form: Format, who: Person) -> None:
         )
         warn_signed(run)
         if not who.may_write:
-            st.text(who.why_not("Keeping a report").replace("`", ""))
+            said(who.why_not("Keeping a report").replace("`", ""))
         if not st.button("Keep in the run folder", key="report_keep", disabled=not who.may_write):
             return
         try:
@@ -122,9 +123,9 @@ def show_clauses(run: Run) -> None:
     )
     with st.expander("What this framework is, and what an answer to it does not show"):
         facts = framework(name)
-        st.text(f"{facts.version}. Read in {facts.source}, as of {facts.as_of}.")
+        said(f"{facts.version}. Read in {facts.source}, as of {facts.as_of}.")
         for limit in facts.limits:
-            st.text(limit)
+            said(limit)
     # It stands above as the heading already.
     banner(document, but=covered)
     st.header(document.sections[0].title)

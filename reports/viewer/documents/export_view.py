@@ -9,7 +9,7 @@ from reports.viewer import hosts
 from reports.viewer.documents import making
 from reports.viewer.documents.making import Bundle
 from reports.viewer.documents.offering import Bar, identity, not_done, offer
-from reports.viewer.text import size
+from reports.viewer.text import said, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.bundle.pack import Wish
 from restaudit.evidence.record import Run
@@ -58,7 +58,7 @@ def show_bundle(run: Run) -> None:
         "One file that a stranger can check without this app: `restaudit verify FILE.zip`, or the "
         "Verify page."
     )
-    st.text(f"The record takes {size(have.recorded)}, of which {size(have.weights)} are weights.")
+    said(f"The record takes {size(have.recorded)}, of which {size(have.weights)} are weights.")
     weights = st.checkbox("Leave out weights", key="bundle_weights")
     texts = st.checkbox(
         "Leave out texts",
@@ -69,7 +69,7 @@ def show_bundle(run: Run) -> None:
         "Keep the rendered report, which shows samples", key="bundle_report"
     )
     if texts:
-        st.text("Ids, groups, pseudonyms of raters, host names, times and every number stay in it.")
+        said("Ids, groups, pseudonyms of raters, host names, times and every number stay in it.")
     wish = Wish(texts=texts, weights=weights, report=report)
     if st.button("Prepare", key="bundle_prepare", icon=":material/build:"):
         _prepare(run, wish)
@@ -100,7 +100,7 @@ def _hand_out(made: Bundle) -> None:
     lacking = ""
     if made.redacted or made.left_out:
         lacking = f"; {made.redacted} with their texts taken out, {made.left_out} left out"
-    st.text(f"{made.files} files, {size(made.bytes)}{lacking}.")
+    said(f"{made.files} files, {size(made.bytes)}{lacking}.")
     st.caption(
         "Its manifest is not signed. In a terminal, `restaudit bundle RUN --key FILE` signs it."
     )
@@ -119,4 +119,4 @@ def _hand_out(made: Bundle) -> None:
     if made.notes:
         with st.expander("What leaving out hides, and what it does not"):
             for note in made.notes:
-                st.text(plain(note, 4000))
+                said(plain(note, 4000))

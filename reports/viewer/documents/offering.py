@@ -12,7 +12,7 @@ import streamlit as st
 
 from reports.document.model import Document
 from reports.viewer import blocks, frame, hosts
-from reports.viewer.text import escaped, size
+from reports.viewer.text import escaped, said, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
@@ -76,7 +76,7 @@ def banner(document: Document, *, but: str = "") -> None:
     if lines:
         with st.container(border=True, gap="xsmall"):
             for line in lines:
-                st.text(plain(line, MOST))
+                said(plain(line, MOST))
 
 
 def read_section(document: Document, key: str, label: str, *, skip: int = 0) -> None:

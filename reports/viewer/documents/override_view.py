@@ -9,6 +9,7 @@ import streamlit as st
 
 from reports.viewer import frame, reading
 from reports.viewer.people import Person, acting
+from reports.viewer.text import said
 from restaudit.errors import RestauditError
 from restaudit.evidence.override import NAME, REASON, override, wrong_text
 from restaudit.evidence.record import Halt, Run
@@ -21,7 +22,7 @@ def show(run: Run, who: Person) -> None:
         _after(run)
         return
     place = f"override:{run.path.name}:"
-    st.text(f"Gates that said HALT at {halt.iteration}: {', '.join(halt.gates)}.")
+    said(f"Gates that said HALT at {halt.iteration}: {', '.join(halt.gates)}.")
     st.write(
         "An override lets this run go on under the same sealed policy. Your name and reason enter "
         "the ledger, stand first in every report, and cannot be taken back. Look at the samples "
@@ -53,7 +54,7 @@ def show(run: Run, who: Person) -> None:
 def _ask(halt: Halt, place: str, who: Person) -> None:
     with st.form(f"{place}form"):
         if who.login:
-            st.text(f"Name: {who.name}")
+            said(f"Name: {who.name}")
             name = who.name
         else:
             name = st.text_input(
@@ -81,11 +82,11 @@ def _ask(halt: Halt, place: str, who: Person) -> None:
 def _confirm(run: Run, halt: Halt, place: str, typed: Mapping[str, str]) -> None:
     with st.container(border=True):
         st.subheader("This will be recorded")
-        st.text(
+        said(
             f"{typed['by']} lets {run.name} go on after HALT at {halt.iteration} "
             f"({', '.join(halt.gates)}):"
         )
-        st.text(typed["reason"])
+        said(typed["reason"])
         with st.container(horizontal=True):
             sure = st.button("Record the override", key=f"{place}record", type="primary")
             st.button(

@@ -12,6 +12,7 @@ from reports.record import series
 from reports.viewer import people
 from reports.viewer.rating import desk
 from reports.viewer.rating.desk import OpenSet, Standing, called
+from reports.viewer.text import said
 from restaudit.evidence.record import Run
 from restaudit.people.rating import TaskSet, draw_tasks, in_app
 from restaudit.people.rating.asking import (
@@ -49,7 +50,7 @@ def new_set(run: Run, set_key: str, *, first: bool) -> None:
     ):
         if refusal is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
-            st.text(refusal)
+            said(refusal)
         st.caption(
             "Texts are drawn at random and shuffled. Raters see neither iteration, model nor "
             "reward. A tenth of the texts is shown twice, to see whether raters agree with "
@@ -97,7 +98,7 @@ def new_pairs(run: Run, set_key: str) -> None:
     ):
         if refusal is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
-            st.text(refusal)
+            said(refusal)
         st.caption(
             "Prompts are drawn at random, with one text of each policy. Which one stands at A is "
             "random, and raters see neither iteration, model nor reward. A tenth of the pairs "
@@ -212,7 +213,7 @@ def instructions(run: Run, one: OpenSet, rater: str) -> None:
     """What raters read once, before the first text."""
     st.subheader("Read this first")
     with st.container(border=True, key="rating_instructions"):
-        st.text(one.sheet.instructions)
+        said(one.sheet.instructions)
     st.caption(
         f"You will rate up to {called(one.tasks)}. Each rating carries the digest of these "
         f"instructions: {one.sheet.instructions_sha256[:16]}…"
@@ -259,8 +260,8 @@ def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     label = "Results" if at.due else "Hand in"
     with st.popover(label, icon=":material/analytics:", type="secondary" if at.due else "primary"):
         if left:
-            st.text(f"{left} texts of this set are not rated by you.")
-        st.text(
+            said(f"{left} texts of this set are not rated by you.")
+        said(
             "Results unblind you: after this you can rate no more of this set, and take nothing "
             "back."
         )

@@ -11,7 +11,7 @@ import streamlit as st
 
 from reports.record import series
 from reports.viewer.rating import desk
-from reports.viewer.text import escaped
+from reports.viewer.text import escaped, said
 from restaudit.evidence.record import ITERATION, Run
 from restaudit.evidence.shown import plain
 from restaudit.people.rating.pairs.sheet import PairSheet, ShownPair
@@ -27,15 +27,15 @@ def texts(sheet: PairSheet, item: ShownPair, token: str, answer: Callable[[str],
     """
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
-        st.text(item.prompt)
+        said(item.prompt)
     sides = (("A", item.response_a), ("B", item.response_b))
     for column, (name, text) in zip(st.columns(2, gap="small"), sides, strict=True):
         with column.container(
             border=True, height=TEXT_HEIGHT, gap="xxsmall", key=f"rating_response_{name}"
         ):
             st.caption(f"Response {name}")
-            st.text(text or "(an empty text)")
-    st.text(f"Which has the better {plain(sheet.dimension, MOST_NAME)}?")
+            said(text or "(an empty text)")
+    said(f"Which has the better {plain(sheet.dimension, MOST_NAME)}?")
     with st.container(horizontal=True, gap="small", key="rating_scores"):
         # The tie stands between the two, so that neither side is nearer to the hand.
         for choice, label in LABELS.items():
@@ -59,7 +59,7 @@ def show_choices(run: Run, name: str, *, rater: str | None, title: str) -> None:
         color="green",
         help="Choices that people made between these texts.",
     )
-    st.text(plain(sentence(result), MOST_SAID))
+    said(plain(sentence(result), MOST_SAID))
     if result.rate.value is not None:
         st.dataframe(
             _table(result),
@@ -76,17 +76,15 @@ def show_choices(run: Run, name: str, *, rater: str | None, title: str) -> None:
             },
         )
     for line in beside(result):
-        st.text(plain(line, MOST_SAID))
+        said(plain(line, MOST_SAID))
     st.caption(
         "A half means that neither is preferred. The interval is over prompts: it says how other "
         "prompts might come out, not other raters. Skipped pairs are left out, which can shift a "
         "share."
     )
     if rater is not None:
-        st.text(
-            "You handed this set in. Your choices are in the run, and the set is closed for you."
-        )
-    st.text("No decision of this run has used these choices.")
+        said("You handed this set in. Your choices are in the run, and the set is closed for you.")
+    said("No decision of this run has used these choices.")
 
 
 def sentence(result: Wins) -> str:

@@ -20,7 +20,7 @@ from reports.viewer.blocks import draw_chart
 from reports.viewer.pages import link_to
 from reports.viewer.rating import desk, pair_view
 from reports.viewer.rating.desk import AnySet, Standing, all_sets, called, file_of, progress_of
-from reports.viewer.text import escaped
+from reports.viewer.text import escaped, said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run, read_table, with_ratings
 from restaudit.evidence.shown import plain
@@ -180,13 +180,13 @@ def _rated(run: Run, iteration: str, place: str, given: pd.DataFrame) -> pd.Data
 def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
     """How far everybody is, and how well they agree; nothing that tells about iterations."""
     if (lost := torn_note(human_folder(run.path), file_of(tasks))) is not None:
-        st.text(lost)
+        said(lost)
     if at.given:
-        st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
+        said("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
     if len(at.given) > 1:
-        st.text(agreement_sentence(_agreement(rows, tasks)))
+        said(agreement_sentence(_agreement(rows, tasks)))
     if desk.sealed(run, tasks.name):
-        st.text(
+        said(
             "A decision of this run has used this set. What you add is kept, but is no part of "
             "that decision."
         )
@@ -220,13 +220,13 @@ def show_scores(run: Run, name: str, *, rater: str | None, title: str) -> None:
         color="green",
         help="Ratings that people gave to these texts.",
     )
-    st.text(
+    said(
         f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to "
         f"{tasks.scale[1]}."
     )
     table = _scores((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
     for _, row in table.iterrows():
-        st.text(score_sentence(row))
+        said(score_sentence(row))
     _picture(table, tasks)
     shown = table.assign(iteration=[series.short_name(i) for i in table["iteration"]])
     if not shown["why"].any():
@@ -262,13 +262,11 @@ def show_scores(run: Run, name: str, *, rater: str | None, title: str) -> None:
         "Rewards of the unrated texts sharpen the score where at least 5 prompts were rated. "
         "Skipped texts are left out, which can shift a score."
     )
-    st.text(agreement_sentence(score_agreement(desk.rows_of(run.path), name)))
+    said(agreement_sentence(score_agreement(desk.rows_of(run.path), name)))
     if rater is not None:
-        st.text(
-            "You handed this set in. Your ratings are in the run, and the set is closed for you."
-        )
+        said("You handed this set in. Your ratings are in the run, and the set is closed for you.")
     if not desk.sealed(run, name):
-        st.text("No decision of this run has used these ratings.")
+        said("No decision of this run has used these ratings.")
 
 
 def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
@@ -287,8 +285,8 @@ def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
     # An empty line for the reward: it takes the first colour, as in every chart with both.
     lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", tuple(points)))
     chart = Chart("", unit, names, lines, Table("", (), ()), said="")
-    said = plain(" ".join(score_sentence(row) for _, row in known.iterrows()), MOST_SAID)
-    draw_chart(chart, 220, key=f"rating_picture_{tasks.name}", alt=said)
+    words = plain(" ".join(score_sentence(row) for _, row in known.iterrows()), MOST_SAID)
+    draw_chart(chart, 220, key=f"rating_picture_{tasks.name}", alt=words)
 
 
 def score_sentence(row: pd.Series[Any]) -> str:
@@ -343,7 +341,7 @@ def announce_afterwards(run: Run) -> None:
 def show_afterwards(run: Run) -> None:
     """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
     st.header("Rated by people after the run", anchor=ANCHOR)
-    st.text(
+    said(
         "Ratings from the desk (page Rate) lie beside the record and not in it: nothing above "
         "this line has used them, and they may have been given by people who saw the figures "
         "above."
@@ -361,11 +359,9 @@ def _each_set(run: Run) -> None:
     every = list(all_sets(run).values())
     sets = [t for t in every if not desk.sealed(run, t.name)]
     if len(sets) < len(every):
-        st.text(
-            "Sets that a decision used are left out here: their scores are the human score above."
-        )
+        said("Sets that a decision used are left out here: their scores are the human score above.")
     if not sets:
-        st.text("No set of texts was rated beside the record.")
+        said("No set of texts was rated beside the record.")
         return
     notes = in_app.read_notes(run.path)
     for tasks in sets:
@@ -373,7 +369,7 @@ def _each_set(run: Run) -> None:
             at, rows = progress_of(run, tasks), desk.rows_of(run.path, file_of(tasks))
             busy = desk.still_rating(tasks.name, rows, notes)
             if not at.rated:
-                st.text(f"{tasks.name}: {called(tasks)}, none rated yet.")
+                said(f"{tasks.name}: {called(tasks)}, none rated yet.")
             elif busy and not at.complete:
                 _not_yet(tasks, at.rated, at.wanted, len(busy))
             else:
@@ -382,7 +378,7 @@ def _each_set(run: Run) -> None:
 
 def _not_yet(tasks: AnySet, rated: int, wanted: int, busy: int) -> None:
     who = "a rater is" if busy == 1 else f"{busy} raters are"
-    st.text(
+    said(
         f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of "
         "this set; its scores are shown when they hand in, so that nobody rates unblinded."
     )

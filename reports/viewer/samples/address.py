@@ -16,6 +16,7 @@ from typing import Any
 
 import streamlit as st
 
+from reports.viewer.text import said
 from restaudit.evidence.record import printable
 
 MOST_SHOWN, MOST_TYPED = 80, 200
@@ -179,7 +180,7 @@ class Address:
                     "The address asks for what is not there; that was left out.",
                     icon=":material/link_off:",
                 )
-            st.text(f"{what}: {printable(value[:MOST_SHOWN])}")
+            said(f"{what}: {printable(value[:MOST_SHOWN])}")
         self._left_out.append(what)
 
 

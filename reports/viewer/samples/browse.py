@@ -24,7 +24,7 @@ from reports.viewer.samples.query import (
     matching,
 )
 from reports.viewer.samples.rows import Place, last_audit, places, recorded, samples, trained_on
-from reports.viewer.text import one_line
+from reports.viewer.text import one_line, said
 from restaudit.evidence.record import Run
 
 PAGE = 25
@@ -139,7 +139,7 @@ def _page_of(
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
-        st.text(f"{len(positions):,} of {rows:,} samples{colon}{one_line(filters, MOST_SAID)}")
+        said(f"{len(positions):,} of {rows:,} samples{colon}{one_line(filters, MOST_SAID)}")
         first = PAGE * (address.page(pages, f"{place} {query}") - 1)
     return tuple(int(p) for p in positions[first : first + PAGE])
 

@@ -11,7 +11,7 @@ from reports.record import series
 from reports.record.lineage import why_lines
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.rows import Place, Sample
-from reports.viewer.text import escaped, multiline, one_line
+from reports.viewer.text import escaped, multiline, one_line, said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import figure
@@ -29,7 +29,7 @@ def card(
         asked, answered = st.columns([2, 5], gap="medium")
         with asked:
             st.caption("Prompt")
-            st.text(one_line(prompt, MOST_PROMPT))
+            said(one_line(prompt, MOST_PROMPT))
         with answered, st.container(gap="xsmall"):
             body(sample, sample.text)
             _about(place, sample, across)
@@ -41,7 +41,7 @@ def card(
 def body(sample: Sample, text: str) -> None:
     """The text of a sample and its scores; never read as Markdown or HTML."""
     if sample.text.strip():
-        st.text(multiline(text))
+        said(multiline(text))
     else:
         st.caption("(an empty text)")
     names = [escaped(sample.sample_id, MOST_NAME)]
@@ -95,10 +95,10 @@ def answer(run: Run, sample: str) -> None:
             lines = why(run, sample)
         except BadInput as e:
             st.info("No Grow set of this run has such a sample.", icon=":material/link_off:")
-            st.text(one_line(str(e).removeprefix(f"{run.path}: "), 600))
+            said(one_line(str(e).removeprefix(f"{run.path}: "), 600))
             return
         for line in lines:
-            st.text(one_line(line, 600))
+            said(one_line(line, 600))
 
 
 @st.cache_data(max_entries=ANSWERS, show_spinner="Looking for the reasons", hash_funcs=AS_RUN)

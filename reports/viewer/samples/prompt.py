@@ -23,7 +23,7 @@ from reports.viewer.samples.rows import (
     recorded,
     samples,
 )
-from reports.viewer.text import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line
+from reports.viewer.text import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line, said
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 
@@ -55,7 +55,7 @@ def one_prompt(run: Run) -> None:
             return
         with columns[2]:
             prompt, texts = _prompt(address, run, left, ids)
-        st.text(multiline(texts.get(prompt, prompt)))
+        said(multiline(texts.get(prompt, prompt)))
         _numbers(run, [p for p in every if p.kind == left.kind], prompt)
         _pairs(address, run, (left, right), prompt)
 
