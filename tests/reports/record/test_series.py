@@ -46,7 +46,11 @@ def test_a_series_carries_value_interval_and_counts_of_every_iteration(tmp_path:
 @pytest.mark.parametrize("recorded", ["LEXICON", LEXICON])
 def test_the_human_score_is_always_named_in_full(tmp_path: Path, recorded: str) -> None:
     run = make_run(tmp_path / "run")
-    _edit(run / BASE / "measurements.json", "human", {"label": recorded, "unit": "", "description": "words"})
+    _edit(
+        run / BASE / "measurements.json",
+        "human",
+        {"label": recorded, "unit": "", "description": "words"},
+    )
     assert series.human_score(Run(run)) == series.HumanJudge(LEXICON, "words")
 
 
