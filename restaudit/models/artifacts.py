@@ -33,7 +33,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
-import json
 import os
 import re
 import shutil
@@ -48,6 +47,7 @@ from restaudit.errors import BadInput
 from restaudit.files import plain
 from restaudit.files.cache import CACHE, cache_folder, cache_key
 from restaudit.models import fetch
+from restaudit.models.settings import read_settings
 
 MIRROR = "RESTAUDIT_MIRROR"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -238,9 +238,9 @@ def _base(path: Path) -> _Place | None:
     if not is_adapter(path):
         return None
     name, revision = _named(path)
-    places = [place / Path(name).expanduser() for place in (path, Path())]
+    places = [place / _local(name) for place in (path, Path())]
     for place in places:
-        if place.exists():
+        if _exists(place) and _may_be_a_model(place):
             return _Place(place, str(place), str(place))
     match = _SCHEME.fullmatch(name)
     spec = None
@@ -261,14 +261,34 @@ def _base(path: Path) -> _Place | None:
     )
 
 
+def _local(name: str) -> Path:
+    """A name as a path, "~" as the user's own folder; it need not be there."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # "~somebody", whom this machine does not know
+        return Path(name)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no file can have this name
+        return False
+
+
+def _may_be_a_model(path: Path) -> bool:
+    """Whether a base can lie here: an adapter that names "/" would have the whole disk digested."""
+    if not path.is_dir():
+        return True
+    signs = ("config.json", ADAPTER_CONFIG)
+    return any((path / sign).is_file() for sign in signs) or bool(list(path.glob("*.safetensors")))
+
+
 def _named(path: Path) -> tuple[str, str]:
     """What adapter_config.json calls the base model, and its revision."""
     file = path / ADAPTER_CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{file}: cannot be read as JSON ({e}); save the adapter again") from None
-    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    config = read_settings(file, "the adapter cannot be read as JSON; save it again")
+    name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name.strip():
         raise BadInput(
             f"{file}: does not say which model the adapter belongs to; write its folder or its "
@@ -302,8 +322,8 @@ def _find(spec: str, sha256: str | None) -> _Place:
     """
     match = _SCHEME.fullmatch(spec)
     if match is None:
-        path = Path(spec).expanduser()
-        if not path.exists():
+        path = _local(spec)
+        if not _exists(path):
             raise BadInput(f"{spec}: no such file or folder")
         return _Place(path, spec, spec)
     scheme = SCHEMES.get(match[1])

@@ -23,6 +23,8 @@ TEXT, ARRAY = 8, 9
 WHOLE = (0, 1, 2, 3, 4, 5, 10, 11)
 # In bytes. Keys and names are short; chat templates are the longest texts.
 LONGEST_TEXT = 1 << 24
+# Vocabularies have up to 300,000 tokens, and as many merges of two.
+MOST_TEXTS, LONGEST_WORD = 1_000_000, 1 << 16
 # The format has four dimensions, and nobody's tensor has more.
 MOST_DIMENSIONS = 4
 # Parts of names of settings that size no weight.
@@ -51,11 +53,11 @@ class _Reader:
         """The next number."""
         return struct.unpack("<" + format_, self.take(struct.calcsize("<" + format_)))[0]
 
-    def text(self) -> str:
-        """The next text."""
+    def text(self, most: int = LONGEST_TEXT) -> str:
+        """The next text, of at most so many bytes."""
         length = self.value("Q")
-        if length > LONGEST_TEXT:
-            raise _Broken(f"a text of {length:,} bytes; at most {LONGEST_TEXT:,} are read")
+        if length > most:
+            raise _Broken(f"a text of {length:,} bytes; at most {most:,} are read")
         return self.take(length).decode("utf-8", errors="replace")
 
     def count(self, least: int, of: str) -> int:
@@ -133,8 +135,11 @@ def _setting(reader: _Reader, kind: int) -> Any:
         width = struct.calcsize("<" + PLAIN[inner])
         reader.take(width * reader.count(width, "numbers"))
     elif inner == TEXT:
-        for _ in range(reader.count(8, "texts")):
-            reader.text()
+        count = reader.count(8, "texts")
+        if count > MOST_TEXTS:
+            raise _Broken(f"a list of {count:,} texts; at most {MOST_TEXTS:,} are read")
+        for _ in range(count):
+            reader.text(LONGEST_WORD)
     else:
         raise _Broken(f"an array of kind {inner}")
     return None

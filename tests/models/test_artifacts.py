@@ -587,9 +587,25 @@ def test_a_base_that_is_nowhere_is_one_message_with_every_place_that_was_looked_
         resolve(str(adapter(folder, "/no/such/model")))
     with pytest.raises(BadInput, match="does not say which model the adapter belongs to"):
         resolve(str(adapter(folder, None)))
-    (folder / "adapter_config.json").write_text("{", "utf-8")
-    with pytest.raises(BadInput, match="cannot be read as JSON"):
-        resolve(str(folder))
+    for text in ("{", "[" * 100_000, "[]", '{"a": NaN}', '{"a": 1, "a": 2}'):
+        (folder / "adapter_config.json").write_text(text, "utf-8")
+        with pytest.raises(BadInput, match=r"cannot be read as JSON.*adapter_config\.json"):
+            resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["/", "~", "~nobody-of-this-name/x", "a" * 5000, "x\0y", "/dev/zero"]
+)
+def test_a_base_that_is_no_model_is_not_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(BadInput, match=r"was not found|only plain files"):
+        resolve(str(adapter(tmp_path / "adapter", name)))
+    for spec in ("a" * 5000, "~nobody-of-this-name/x"):
+        with pytest.raises(BadInput, match="no such file or folder"):
+            resolve(spec)
 
 
 def test_a_folder_that_is_an_adapter_and_a_whole_model_is_refused(tmp_path: Path) -> None:
