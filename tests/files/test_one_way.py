@@ -81,6 +81,7 @@ ALLOWED_LOOKS = {
     ("restaudit/evidence/record.py", "list_runs"): NAMED,
     ("restaudit/evidence/steps.py", "Writer.__enter__"): NAMED,
     ("restaudit/evidence/seal/keys.py", "new_key"): NAMED,
+    ("restaudit/evidence/bundle/pack.py", "pack"): NAMED,
     ("restaudit/evidence/bundle/unpack.py", "opened"): NAMED,
     ("restaudit/evidence/verify/check.py", "_must_be_run"): NAMED,
     ("restaudit/people/rating/asking.py", "text_or_file"): NAMED,

@@ -185,3 +185,99 @@ def test_left_overs_go_and_what_they_lead_to_stays(root):
     plain.remove_temporary(root)
     assert [p.name for p in root.iterdir()] == ["a"]
     assert (root.parent / "secrets" / "key").read_text() == "secret"
+
+
+# --- written piece by piece, locked, in stages
+
+
+def test_what_fails_half_way_leaves_what_was_there(root):
+    def half() -> None:
+        with plain.created(root, "a/one.txt") as f:
+            f.write(b"half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        half()
+    assert (root / "a" / "one.txt").read_text() == "one"
+    assert [p.name for p in (root / "a").iterdir()] == ["one.txt"]
+    with plain.created(root, "new/deep.txt") as f:
+        f.write(b"who")
+        f.write(b"le")
+    assert (root / "new" / "deep.txt").read_text() == "whole"
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(root):
+    with (root / "x").open("wb") as f:
+        f.truncate(1 << 40)
+    for use in (lambda: plain.opened(root, "x", 100), lambda: plain.read(root, "x", 100)):
+        with pytest.raises(NotPlain, match="larger than 100 bytes, the most that is read of it"):
+            use()
+    plain.opened(root, "a/one.txt", 3).close()
+
+
+def test_a_folder_is_one_or_not_and_never_a_link(root):
+    assert plain.is_folder(root, "a")
+    assert not plain.is_folder(root, "b")
+    assert not plain.is_folder(root / "a" / "one.txt", "b")
+    (root / "b").symlink_to("a")
+    (root / "c").write_text("")
+    for name in ("b", "c", "a/one.txt"):
+        with pytest.raises(NotPlain):
+            plain.is_folder(root, name)
+
+
+def test_one_holder_of_a_lock_at_a_time(root):
+    with plain.locked(root, ".lock"):
+        with (
+            pytest.raises(plain.Busy, match="held by another process"),
+            plain.locked(root, ".lock"),
+        ):
+            pass
+        # Whoever removes it while holding it hands nothing on to who opened it before.
+        (root / ".lock").unlink()
+    with plain.locked(root, ".lock"), pytest.raises(plain.Busy):  # noqa: SIM117
+        with plain.locked(root, ".lock", patience=0.1):
+            pass
+
+
+def test_a_lock_is_neither_a_link_nor_emptied(root):
+    (root / ".lock").symlink_to("../victim.txt")
+    with pytest.raises(NotPlain, match="symbolic link"), plain.locked(root, ".lock"):
+        pass
+    (root / ".lock").unlink()
+    os.link(root.parent / "victim.txt", root / ".lock")
+    with pytest.raises(NotPlain, match="hard link"), plain.locked(root, ".lock"):
+        pass
+    assert (root.parent / "victim.txt").read_text() == "mine"
+
+
+def test_all_of_it_is_added_where_the_file_stands(root):
+    with plain.appended(root, "a/one.txt") as f:
+        f.seek(0, os.SEEK_END)
+        plain.add(f, b" two" * 100_000)
+    assert (root / "a" / "one.txt").read_bytes() == b"one" + b" two" * 100_000
+
+
+def test_a_stage_becomes_a_folder_that_is_new_or_empty(root):
+    for name in ("new", "empty"):
+        (root / "empty").mkdir(exist_ok=True)
+        with plain.stage(root) as made:
+            plain.write(made, "x", b"1")
+            plain.become(made, root / name)
+        assert (root / name / "x").read_text() == "1"
+    with plain.stage(root) as made, pytest.raises(OSError, match="not empty"):
+        plain.become(made, root / "a")
+    (root / "link").symlink_to("../secrets")
+    with plain.stage(root) as made, pytest.raises(OSError, match="Not a directory"):
+        plain.become(made, root / "link")
+    assert sorted(p.name for p in root.iterdir()) == ["a", "empty", "link", "new"]
+
+
+def test_a_copy_is_written_as_everything_is(root):
+    (root / "x").symlink_to("../victim.txt")
+    with plain.opened(root, "a/one.txt") as source:
+        with pytest.raises(NotPlain):
+            plain.copy(source, root, "x")
+        plain.copy(source, root, "two.txt")
+    assert (root / "two.txt").read_text() == "one"
+    assert (root.parent / "victim.txt").read_text() == "mine"
