@@ -468,21 +468,19 @@ def statement(kind, subjects, **predicate):
     return {"_type": "https://in-toto.io/Statement/v1", "subject": listed,
             "predicateType": f"urn:restaudit:{kind}:v1", "predicate": predicate}
 
-def check_signatures(source, events, plan, trusted):
-    """All signatures; returns (what to say, key ids that signed, files under report/ that a key vouches for)."""
-    files = {n: read(source, n, SIGNATURE) for n in source.names
-             if n.startswith("signatures/") and not n.rpartition("/")[2].startswith(".tmp-")}
-    need(sum(map(len, files.values())) <= 32 * MIB, "signatures/: more than 32 MiB")
+def signing_keys(files):
+    """The public keys under signatures/, by their ids."""
     keys = {}
     for name in (n for n in files if n.endswith(".pem")):
         key_id, key = key_of(files[name])
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         need((name, files[name]) == (f"signatures/{key_id}.pem", pem), f"{name}: is not the key of that name")
         keys[key_id] = key
-    keys |= dict([trusted] if trusted else [])
-    signer, run_id, last = plan.get("signer"), events[0]["at"]["run_id"], events[-1]
-    need(not trusted or signer in (None, trusted[0]), f"plan.json: sealed with key {signer}, not the one you trust")
-    wanted = {}
+    return keys
+
+def check_heads(source, events, plan, files, keys):
+    """The signatures of the plan and of the heads that its signer must have signed; returns their names."""
+    signer, run_id, last, wanted = plan.get("signer"), events[0]["at"]["run_id"], events[-1], {}
     if signer:
         sealed = {"plan.json": events[0]["outputs"]["plan.json"]["sha256"], "ledger.jsonl#0": events[0]["hash"]}
         wanted["signatures/plan.dsse.json"] = statement("plan", sealed, run_id=run_id)
@@ -495,29 +493,48 @@ def check_signatures(source, events, plan, trusted):
             continue  # a crash can come between an event and its signature
         need(path in files, f"{path}: missing, but plan.json names key {signer}")
         need(opened(source, path, keys) == (signer, expected), f"{path}: is not the signature of what is here")
-    by, vouched = None, set()
-    if "signatures/report.dsse.json" in files:
-        by, said = opened(source, path := "signatures/report.dsse.json", keys)
-        subject = {"name": TEXT, "digest": {"sha256": TEXT}}
-        need(fits(said, {"subject": [subject], "*": anything}), f"{path}: its subjects cannot be read")
-        subjects = {s["name"]: s["digest"]["sha256"] for s in said["subject"]}
-        seqs = [e["seq"] for e in events if subjects.get(f"ledger.jsonl#{e['seq']}") == e["hash"]]
-        need(len(seqs) == 1 and said == statement("report", subjects, run_id=run_id), f"{path}: signs something else")
-        names = [n for n in subjects if n != f"ledger.jsonl#{seqs[0]}"]
-        for name in names:
-            need(name.startswith("report/") and not wrong_name(name), f"{path}: signs {name!a}")
-            need(digest(source, name)["sha256"] == subjects[name], f"{name}: not what {path} signed")
-        answers = trusted[0] if trusted else signer
-        vouched = {*names} if by == answers and seqs == [last["seq"]] else set()
+    return {*wanted}
+
+def check_signed_report(source, events, keys):
+    """Who signed the report, at which event, and which files; all of them are there as they were signed."""
+    if (path := "signatures/report.dsse.json") not in source.names:
+        return None, None, set()
+    by, said = opened(source, path, keys)
+    subject = {"name": TEXT, "digest": {"sha256": TEXT}}
+    need(fits(said, {"subject": [subject], "*": anything}), f"{path}: its subjects cannot be read")
+    subjects = {s["name"]: s["digest"]["sha256"] for s in said["subject"]}
+    seqs = [e["seq"] for e in events if subjects.get(f"ledger.jsonl#{e['seq']}") == e["hash"]]
+    good = len(seqs) == 1 and said == statement("report", subjects, run_id=events[0]["at"]["run_id"])
+    need(good, f"{path}: signs something else")
+    names = [n for n in subjects if n != f"ledger.jsonl#{seqs[0]}"]
+    for name in names:
+        need(name.startswith("report/") and not wrong_name(name), f"{path}: signs {name!a}")
+        need(digest(source, name)["sha256"] == subjects[name], f"{name}: not what {path} signed")
+    return by, seqs[0], {*names}
+
+def check_signatures(source, events, plan, trusted):
+    """All signatures; returns (what to say, key ids that signed, files under report/ that a key vouches for)."""
+    files = {n: read(source, n, SIGNATURE) for n in source.names
+             if n.startswith("signatures/") and not n.rpartition("/")[2].startswith(".tmp-")}
+    need(sum(map(len, files.values())) <= 32 * MIB, "signatures/: more than 32 MiB")
+    keys, signer, last = signing_keys(files), plan.get("signer"), events[-1]
+    if trusted:
+        keys[trusted[0]] = trusted[1]
+        need(signer in (None, trusted[0]), f"plan.json: sealed with key {signer}, not the one you trust")
+    wanted = check_heads(source, events, plan, files, keys)
+    by, seq, names = check_signed_report(source, events, keys)
     need(not trusted or trusted[0] in (signer, by), "plan.json: UNSIGNED by the key you trust")
     known = {*wanted, "signatures/report.dsse.json", *(f"signatures/{k}.pem" for k in keys)}
     need({*files} <= known, f"{sorted({*files} - known)[:1]}: signs nothing of this run (was its end cut off?)")
     packer = None
     if "manifest.json" in source.names and "manifest.dsse.json" in source.names:
         packer, said = opened(source, "manifest.dsse.json", keys)
-        subjects = {"manifest.json": digest(source, "manifest.json")["sha256"],
-                    f"ledger.jsonl#{last['seq']}": last["hash"]}
-        need(said == statement("bundle", subjects, run_id=run_id), "manifest.json: not the one that was signed")
+        made = digest(source, "manifest.json")["sha256"]
+        bundle = {"manifest.json": made, f"ledger.jsonl#{last['seq']}": last["hash"]}
+        good = said == statement("bundle", bundle, run_id=events[0]["at"]["run_id"])
+        need(good, "manifest.json: not the one that was signed")
+    answers = trusted[0] if trusted else signer
+    vouched = names if by and by == answers and seq == last["seq"] else set()
     whose = "SIGNED with the key you trust" if trusted else "SELF-SIGNED, with the key the folder names"
     line = f"{whose}: {signer}" if signer else "UNSIGNED: the sealed plan names no key"
     line += f"; report: signed with key {by}" if by else ""

@@ -34,7 +34,7 @@ VALUES = st.recursive(
 
 def test_it_is_short_and_imports_nothing_of_restaudit() -> None:
     source = TOOL.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 800
+    assert len(source.splitlines()) < 850
     tree = ast.walk(ast.parse(source))
     modules = {a.name for n in tree if isinstance(n, ast.Import) for a in n.names}
     modules |= {
