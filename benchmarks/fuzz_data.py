@@ -14,8 +14,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -576,3 +579,246 @@ def _read_refit(path: Path) -> None:
     (path.parent / "human" / path.name).write_bytes(path.read_bytes())
     asked = pd.DataFrame({"item_id": [f"g02-{k:03d}" for k in range(4)]})
     read_sheet(path.parent, "g02", asked, RefitConfig())
+
+
+# --- files that are small, or nothing, and stand for much
+
+
+LONGEST, MOST_MEMORY = 60.0, 1 << 30
+MiB = 1 << 20
+GiB = 1 << 30
+# Reads one file in a process of its own; prints what it said, the seconds, and the peak memory.
+MEASURE = """
+import json, sys, time
+from pathlib import Path
+from benchmarks import fuzz_data
+from restaudit.errors import RestauditError
+read, began, said = fuzz_data.WAYS[sys.argv[1]](), time.monotonic(), "read without a word"
+try:
+    read(Path(sys.argv[2]))
+except RestauditError as e:
+    said = str(e)
+# Not ru_maxrss, which begins with that of whoever started the process.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+peak = int(peak.split()[1]) * 1024
+print(json.dumps([said, time.monotonic() - began, peak]))
+"""
+
+
+def _probe() -> Read:
+    from restaudit.data.generations import read_generations
+
+    return read_generations
+
+
+WAYS: Mapping[str, Callable[[], Read]] = {
+    "probe": _probe,
+    "prompts": lambda: _prompts("table"),
+    "feedback": lambda: _feedback_refused,
+    "rate": lambda: _rate_refused,
+    "pool": lambda: _read_pool,
+}
+
+
+def _feedback_refused(path: Path) -> None:
+    from restaudit.config import RowRules, TableSource
+    from restaudit.data import load_feedback
+
+    load_feedback(TableSource(source=str(path)), RowRules())
+
+
+def _rate_refused(path: Path) -> None:
+    from restaudit.files.given import whole_text
+    from restaudit.people.rating.formats import detect, named
+
+    text = whole_text(path)
+    (named("csv") if path.suffix == ".csv" else detect(text)).read(text)
+
+
+def _read_pool(path: Path) -> None:
+    from restaudit.calibrate.pool import load_pool
+
+    load_pool(str(path))
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """A hostile file: how it is read, its name, what makes it, and words that its refusal says."""
+
+    way: str
+    name: str
+    make: Callable[[Path], None]
+    says: str
+
+
+@dataclass(frozen=True)
+class Blast:
+    """How reading a bomb went: what it said, in how many seconds, with how many bytes at the most."""
+
+    bomb: Bomb
+    said: str
+    seconds: float
+    peak: int
+
+    @property
+    def held(self) -> bool:
+        """Whether it was refused, by the right limit, in time and memory."""
+        refused = self.bomb.says in self.said
+        return refused and self.seconds < LONGEST and self.peak < MOST_MEMORY
+
+
+def blasts(folder: Path, bombs: tuple[Bomb, ...] = ()) -> Iterator[Blast]:
+    """Make every bomb in the folder, read it in a process of its own, and take it away."""
+    for bomb in bombs or BOMBS:
+        path = folder / bomb.name
+        bomb.make(path)
+        command = [sys.executable, "-c", MEASURE, bomb.way, str(path)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=3 * LONGEST)
+            said, seconds, peak = json.loads(done.stdout or "null") or (done.stderr[-500:], 0.0, 0)
+        except subprocess.TimeoutExpired:
+            said, seconds, peak = "takes too long", 3 * LONGEST, 0
+        path.unlink()
+        yield Blast(bomb, said, seconds, peak)
+
+
+def _zeros(start: bytes, size: int = GiB) -> Callable[[Path], None]:
+    """A file of zeros, which take no room on the disk."""
+
+    def make(path: Path) -> None:
+        with path.open("wb") as f:
+            f.write(start)
+            f.truncate(size)
+
+    return make
+
+
+def _packed(block: bytes, times: int) -> Callable[[Path], None]:
+    """A gzip file of one block many times."""
+
+    def make(path: Path) -> None:
+        with path.open("wb") as f:
+            f.write(gzip.compress(block) * times)
+
+    return make
+
+
+def _content(data: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(data) and None
+
+
+def _link(to: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(to)
+
+
+def _repeated(
+    size: int, rows: int, *, within: bool = False, **options: Any
+) -> Callable[[Path], None]:
+    """Parquet: one text of `size` bytes in every row, which is written once."""
+
+    def make(path: Path) -> None:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        values: Any = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(rows, dtype=np.int8)), pa.array(["x" * size])
+        )
+        if within:
+            values = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), values)
+        if not options.get("use_dictionary", True):
+            values = values.cast(pa.string())
+        table = pa.table({"text": values, "prompt": values})
+        pq.write_table(table, path, compression="zstd", write_statistics=False, **options)
+
+    return make
+
+
+def _long_list(path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = pa.array(np.zeros(50_000_000, dtype=np.int8))
+    lists = pa.ListArray.from_arrays(pa.array([0, len(numbers)], pa.int32()), numbers)
+    pq.write_table(pa.table({"text": ["x"], "references": lists}), path, compression="zstd")
+
+
+def _one_length(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = pa.array([b"x" * MiB] * 200, pa.binary(MiB))
+    with pq.ParquetWriter(path, pa.schema({"text": values.type}), compression="zstd") as out:
+        for _ in range(8):
+            out.write_table(pa.table({"text": values}))
+
+
+def _billion_rows(path: Path) -> None:
+    """A small Parquet file whose footer says a billion rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": ["x"] * 77_777}), out)
+    # Whole numbers are written doubled, seven bits a byte.
+    said, more = (_varint(2 * n) for n in (77_777, 10**9))
+    data = bytearray(out.getvalue().replace(said, more))
+    length = int.from_bytes(out.getvalue()[-8:-4], "little")
+    grown = out.getvalue()[-8 - length :].count(said) * (len(more) - len(said))
+    data[-8:-4] = (length + grown).to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+ROW = b'{"text": "", "prompt": ""}\n'
+DELTA: Mapping[str, Any] = {
+    "use_dictionary": False,
+    "column_encoding": {"text": "DELTA_BYTE_ARRAY", "prompt": "DELTA_BYTE_ARRAY"},
+    "data_page_size": 1 << 40,
+}
+BOMBS = (
+    Bomb("probe", "zeros.jsonl.gz", _packed(bytes(64 * MiB), 160), "longer than 16,777,216"),
+    Bomb("probe", "rows.jsonl.gz", _packed(ROW * 1_000_000, 100), "rows, 8 bytes of the packed file"),
+    Bomb("prompts", "texts.jsonl.gz", _packed(
+        b"".join(b'{"prompt": "%d %s"}\n' % (k, b"x" * MiB) for k in range(60)), 40,
+    ), "unpack to more than"),
+    Bomb("probe", "lists.jsonl.gz", _packed(
+        b'{"text": [' + b"[]," * 5_000_000 + b"[]]}\n", 6
+    ), "values in lists"),
+    Bomb("probe", "keys.jsonl", _content(
+        b"".join(b'{"text": "", "k%d": 1}\n' % k for k in range(200_000))
+    ), "10,000 columns"),
+    Bomb("probe", "line.jsonl", _zeros(b'{"text": "'), "longer than 16,777,216"),
+    Bomb("prompts", "line.json", _zeros(b'[{"prompt": "'), "longer than 16,777,216"),
+    Bomb("feedback", "quote.csv", _zeros(b'text,score\n"'), "longer than 16,777,216"),
+    Bomb("feedback", "columns.csv", _content(b"a," * 1_000_000 + b"b\n"), "columns; at most 10,000"),
+    Bomb("probe", "deep.jsonl", _content(b'{"a":' * 100_000), "nested more than 64"),
+    Bomb("probe", "digits.jsonl", _content(b'{"text": ' + b"9" * 5_000 + b"}"), "5,000 digits"),
+    Bomb("rate", "columns.csv", _content(b"[]," * 20_000_000), "longer than 16,777,216"),
+    Bomb("rate", "lines.csv", _content(b'"\n",' * 10_000_000), "longer than 16,777,216"),
+    Bomb("rate", "rows.csv", _content(b"item_id,score\n" + b"1,2\n" * 9_000_000), "500,000 rows"),
+    Bomb("rate", "large.jsonl", _zeros(b'{"item_id": "'), "more than 67,108,864 bytes"),
+    Bomb("rate", "values.json", _content(b"[" + b"[]," * 20_000_000 + b"[]]"), "4,000,000 values"),
+    Bomb("probe", "zip.jsonl", _content(b"PK\x03\x04" + bytes(100)), "is packed with zip"),
+    Bomb("probe", "xz.csv", _content(b"\xfd7zXZ\0" + bytes(100)), "is packed with xz"),
+    Bomb("probe", "zero.jsonl", _link("/dev/zero"), "is a device"),
+    Bomb("rate", "pipe.jsonl", lambda path: os.mkfifo(path), "is a named pipe"),
+    Bomb("prompts", "pipe.csv", lambda path: os.mkfifo(path), "pipe"),
+    Bomb("probe", "rows.parquet", _repeated(1, 30_000_000), "says that it holds 30,000,000 rows"),
+    Bomb("pool", "billion.parquet", _billion_rows, "says that it holds 1,000,000,000 rows"),
+    Bomb("probe", "texts.parquet", _repeated(8 * MiB, 200_000), "texts of more than"),
+    Bomb("prompts", "lists.parquet", _repeated(MiB, 200_000, within=True), "texts of more than"),
+    Bomb("pool", "pool.parquet", _repeated(MiB, 200_000), "texts of more than"),
+    Bomb("probe", "page.parquet", _repeated(400 * MiB, 1, use_dictionary=False), "unpacks to more"),
+    Bomb("probe", "delta.parquet", _repeated(MiB, 1500, **DELTA), "texts of more than"),
+    Bomb("probe", "length.parquet", _one_length, "texts of more than"),
+    Bomb("probe", "list.parquet", _long_list, "unpacks to more"),
+)  # fmt: skip

@@ -181,7 +181,7 @@ def lines(path: Path, *, newline: str = "\n") -> Iterator[tuple[int, str]]:
         while line := text.readline(LONGEST + 1):
             number += 1
             if len(line) > LONGEST:
-                raise too_long(path, f"line {number}")
+                raise too_long(f"{path}: line {number}")
             yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
@@ -189,10 +189,10 @@ def _text(content: IO[bytes], newline: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(content, "utf-8", "surrogateescape", newline=newline)
 
 
-def too_long(path: Path, where: str, hint: str = "") -> BadInput:
+def too_long(where: str, hint: str = "") -> BadInput:
     """The error for a line, row or cell of more than LONGEST characters."""
     return BadInput(
-        f"{path}: {where}: longer than {LONGEST:,} characters, the most that is read of one; "
+        f"{where}: longer than {LONGEST:,} characters, the most that is read of one; "
         f"{hint or 'shorten it, or leave it out'}"
     )
 
@@ -242,7 +242,7 @@ def csv_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     swallow the rows that follow), for a row of more than LONGEST characters or COLUMNS columns.
     """
     csv.field_size_limit(LONGEST)
-    source = _OfOneRow(path)
+    source = OfOneRow(f"{path}: ", lines(path, newline=""))
     reader = csv.reader(source, delimiter=separator, strict=True)
     start = 1
     try:
@@ -258,11 +258,13 @@ def csv_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
         raise BadInput(f"{path}: line {reader.line_num}: not valid CSV ({e})") from None
 
 
-class _OfOneRow:
-    """The lines of a file for a CSV reader, which takes as many as a row goes on for."""
+class OfOneRow:
+    """Numbered lines for a CSV reader, which takes as many as a row goes on for; `length` is set to
+    0 where a row ends. `file` stands before the place in a message.
+    """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.lines, self.length = path, lines(path, newline=""), 0
+    def __init__(self, file: str, lines: Iterator[tuple[int, str]]) -> None:
+        self.file, self.lines, self.length = file, lines, 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -272,7 +274,7 @@ class _OfOneRow:
         self.length += len(line)
         if self.length > LONGEST:
             hint = "perhaps a quotation mark is not closed"
-            raise too_long(self.path, f"the row that goes on in line {number}", hint)
+            raise too_long(f"{self.file}the row that goes on in line {number}", hint)
         return line
 
 
@@ -373,11 +375,11 @@ class _Window:
                     raise BadInput(f"{self.path}: {where}: not valid JSON ({e.msg})") from None
             else:
                 if end - self.at > LONGEST:
-                    raise too_long(self.path, where)
+                    raise too_long(f"{self.path}: {where}")
                 # A number at the window's end may go on.
                 if end < len(self.text) or self.ended:
                     self.at = end
                     return value
             if len(self.text) - self.at > LONGEST:
-                raise too_long(self.path, where)
+                raise too_long(f"{self.path}: {where}")
             self.more()

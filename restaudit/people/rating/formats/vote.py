@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.files.given import COLUMNS, LONGEST, MOST_VALUES, json_row
+from restaudit.files.given import COLUMNS, LONGEST, MOST_VALUES, OfOneRow, json_row
 from restaudit.files.strict import KeyTwice, parse_row
 from restaudit.people.rating.sheet import Sheet
 
@@ -176,7 +176,7 @@ def table_rows(text: str) -> list[tuple[str, Record]]:
     """Rows of delimited text (, ; or tab), numbered as a spreadsheet shows them: the header is row
     1.
     """
-    header, reader = _reader(text)
+    header, source, reader = _reader(text)
     rows: list[tuple[str, Record]] = []
     try:
         for n, cells in enumerate(reader, start=2):
@@ -185,6 +185,7 @@ def table_rows(text: str) -> list[tuple[str, Record]]:
             if any(cells):
                 rows.append((f"row {n}", dict(zip(header, cells, strict=False))))
                 _few(rows)
+            source.length = 0
     except csv.Error as e:
         raise BadInput(f"not readable as a table ({e})") from None
     return rows
@@ -195,14 +196,16 @@ def header_of(text: str) -> Record:
     return dict.fromkeys(_reader(text)[0])
 
 
-def _reader(text: str) -> tuple[list[str], Any]:
+def _reader(text: str) -> tuple[list[str], OfOneRow, Any]:
     # The module's own limit is 131,072 characters, which a prompt with a document may exceed.
     csv.field_size_limit(LONGEST)
     first = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    source = OfOneRow("", enumerate(io.StringIO(text, newline=""), start=1))
+    reader = csv.reader(source, delimiter=delimiter)
     try:
         header = [c.strip() for c in next(reader, [])]
+        source.length = 0
     except csv.Error as e:
         raise BadInput(f"not readable as a table ({e})") from None
     if len(header) > COLUMNS:
@@ -210,7 +213,7 @@ def _reader(text: str) -> tuple[list[str], Any]:
     for column, count in Counter(header).items():
         if column and count > 1:
             raise BadInput(f"row 1: the column {column[:80]!r} is there twice")
-    return header, reader
+    return header, source, reader
 
 
 def _record(value: Any, where: str) -> Record:
