@@ -36,6 +36,8 @@ SCHEMA = 1
 PLAN, WRITER = "plan.json", "writer.json"
 # In bytes, of a table. A million samples of a Grow set take 0.3 GB.
 LARGEST_TABLE = 16 << 30
+# In bytes, of a JSON file: parsed, it can take twenty times that. Measurements take 0.2 MB.
+LARGEST_JSON = 16 << 20
 # In bytes, of a file under report/ or signatures/. The exported tables of a large run take 1 GB.
 LARGEST_BESIDE = 4 << 30
 # Grow 0, Improve 0: the base policy stands in the record like an iteration, so that whatever reads
@@ -560,7 +562,7 @@ def read_json(root: Path, name: str) -> Any:
     Raises BadInput where it is none, is missing, no plain file, or larger than is read.
     """
     try:
-        return parse_json(plain.read(root, name))
+        return parse_json(plain.read(root, name, LARGEST_JSON))
     except FileNotFoundError:
         raise BadInput(f"{root / name}: missing from the run folder") from None
     except NotStrict as e:
