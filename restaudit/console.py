@@ -9,9 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 PLAIN_EVERY = 30.0
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table as wide as its widest cell needs, also where the terminal is narrower: it then
+    breaks the lines, and no text is lost.
+    """
+    least = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
+    width = max(console.width, least)
+    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
 
 
 class Reporter:

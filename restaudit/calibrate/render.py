@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from restaudit.console import print_table
+
 # What `restaudit calibrate` writes into a run's report/, or beside it.
 FILE = "calibration.json"
 
@@ -32,16 +34,16 @@ def print_calibration(calibration: Mapping[str, Any], console: Console | None = 
             sick.append(row)
     console.print()
     # An alarm in a healthy run is false, in a sick one right: never in one table.
-    console.print(_healthy(calibration, healthy))
-    console.print(_sick(sick))
+    print_table(console, _healthy(calibration, healthy))
+    print_table(console, _sick(sick))
     for part, title in (
         ("size", "By size of the audit"),
         ("ratings", "By number of people's ratings of each policy"),
     ):
         some = [row for row in rows if row["part"] == part]
         if some:
-            console.print(_by(part, title, some))
-    console.print(_rivals(calibration))
+            print_table(console, _by(part, title, some))
+    print_table(console, _rivals(calibration))
     for line in (*sentences(calibration), *calibration["not_tried"]):
         console.print(f"- {line}", markup=False)
 

@@ -211,7 +211,6 @@ def audit_size(config: Config) -> Size:
 
 
 def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
-    from restaudit.config import Config
     from restaudit.config.reading import load
     from restaudit.evidence.record import Run
 
@@ -223,7 +222,7 @@ def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
             "try changes"
         )
     run = Run(folder)
-    config = Config.model_validate(run.plan["config"])
+    config = run.config
     # What the run really audits: near-duplicates may have left fewer prompts than were asked for.
     sizes = {**config.data.splits.sizes, "audit": int(run.prompts("audit")["family"].isna().sum())}
     splits = config.data.splits.model_copy(update={"sizes": sizes})

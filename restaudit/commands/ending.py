@@ -50,6 +50,10 @@ def ended(program: Callable[[], object], arguments: Sequence[str]) -> int:
             # Here, where a full disk can still be told, and not when the interpreter ends.
             sys.stdout.flush()
     except SystemExit as e:
+        # Typer's own end where help cannot be written.
+        if e.code == 1 and _nobody_reads():
+            _let_go()
+            return int(Exit.CLOSED)
         # As sys.exit has it: nothing is success.
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except RestauditError as e:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from probes.base import Measurement
+from restaudit.console import print_table
 from restaudit.errors import Halted, Interrupted, Waiting
 from restaudit.evidence.record import BASE, Run, step_kind
 from restaudit.evidence.shown import number
@@ -107,7 +108,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     # 80 columns hold five iterations of figures, or four looks of verdicts.
     for some in _parts(iterations, 5):
         console.print()
-        console.print(_table(run, some))
+        print_table(console, _table(run, some))
     meta = run.scores(iterations[0])
     human = meta["human"]
     console.print()
@@ -120,7 +121,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     decisions = [run.decision(iteration) for iteration in iterations]
     for looks in _parts([d for d in decisions if d is not None], 4):
         console.print()
-        console.print(_gates(looks))
+        print_table(console, _gates(looks))
     for sentence in (learned(run, iterations[-1]), *refitted(run), *alarms(run)):
         if sentence is not None:
             console.print()

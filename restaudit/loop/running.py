@@ -161,10 +161,11 @@ def how_to_go_on(record: Run) -> str:
 
 def _other_writer(record: Run) -> str | None:
     """What writes this run, and how it goes on, in words; None where `restaudit resume` does."""
-    config = record.plan["config"]
-    if config["loop"].get("method") != "outside":
+    if record.loop.method != "outside":
         return None
-    return OTHER_WRITERS[str(config["policy"]["model"]).partition(":")[0]]
+    policy = record.plan["config"].get("policy")
+    model = str(policy.get("model")) if isinstance(policy, dict) else ""
+    return OTHER_WRITERS.get(model.partition(":")[0], OTHER_WRITERS["trainer"])
 
 
 def _check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:

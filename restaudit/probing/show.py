@@ -14,6 +14,7 @@ from rich.table import Table
 
 from probes import PROBES
 from probes.base import Measurement
+from restaudit.console import print_table
 from restaudit.evidence.shown import number
 from restaudit.probing.session import ProbeResult
 
@@ -48,7 +49,7 @@ def show(result: ProbeResult, console: Console) -> None:
         console.print()
         console.print(f"[bold]{probe.name}[/]", end="")
         console.print(f": {probe.goal}", markup=False)
-        console.print(_table(own, probe.name, result.facts["levels"][0]))
+        print_table(console, _table(own, probe.name, result.facts["levels"][0]))
         for text in _remarks(own):
             if text not in printed:
                 _wrapped(console, text)

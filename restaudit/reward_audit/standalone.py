@@ -115,8 +115,9 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
         plain.names(path, REWARD)
         # The sealed plan, and not a file beside it: it is what the run was judged under.
         plan = Run(path).plan["config"]
-        own = {key: plan[key] for key in ("reward", "seed", "device")}
-        own["rows"] = plan["data"]["rows"]
+        own = {key: plan[key] for key in ("reward", "seed", "device") if key in plan}
+        if isinstance(data := plan.get("data"), dict) and "rows" in data:
+            own["rows"] = data["rows"]
         return validated(RewardAlone, own, f"{path}/plan.json"), path / REWARD
     if plain.is_file(path, CONFIG):
         plain.names(path)

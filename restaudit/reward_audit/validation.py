@@ -18,6 +18,7 @@ from rich.table import Table
 
 from probes.base import Measurement
 from restaudit.config import TableSource, TrainedReward
+from restaudit.console import print_table
 from restaudit.data.feedback import Feedback, load_feedback
 from restaudit.data.near_duplicates import near_pairs
 from restaudit.errors import BadInput
@@ -285,9 +286,9 @@ def show(outside: OutsideValidation, console: Console) -> None:
             )
     sliced = [m for m in measured.measurements if _short(m).startswith(SLICES)]
     of_all_items = [m for m in measured.measurements if m not in sliced]
-    console.print(_table(of_all_items))
+    print_table(console, _table(of_all_items))
     if any(m.value is not None for m in sliced):
-        console.print(_slices(sliced))
+        print_table(console, _slices(sliced))
     for name in measured.worse_slices:
         m = next(m for m in sliced if _short(m) == f"slice_gap.{name}")
         # Holm: many slices are looked at, and one of them is always worst by chance.

@@ -112,7 +112,7 @@ def check_same(record: Run, config: Config) -> None:
     sealed.
     """
     # Through the model of today: a key that is new since has its default on both sides.
-    sealed = Config.model_validate(record.plan["config"]).model_dump(mode="json")
+    sealed = record.config.model_dump(mode="json")
     keys = sorted(_differences(sealed, config.model_dump(mode="json")))
     if keys:
         more = " …" if len(keys) > 5 else ""

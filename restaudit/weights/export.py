@@ -236,7 +236,7 @@ def _as_audited(record: Run, reporter: Reporter) -> Config:
     """The sealed configuration, in the precision of the audit rather than in this machine's own."""
     import torch
 
-    config = Config.model_validate(record.plan["config"])
+    config = record.config
     update: dict[str, Any] = {
         "policy": config.policy.model_copy(update={"dtype": str(record.environment["dtype"])})
     }
