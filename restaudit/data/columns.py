@@ -20,8 +20,7 @@ from restaudit.data.tables import kind_of, listed, read_rows
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import from_messages
 from restaudit.files import parquet
-from restaudit.files.given import COLUMNS, MOST_VALUES, json_cell
-
+from restaudit.files.given import COLUMNS, MOST_VALUES, json_cell, size_of
 
 SHOWN = 400
 
@@ -124,7 +123,7 @@ def _rows(
     present: dict[str, None] = {}
     where: list[str] = []
     stored: dict[str, list[Any]] = {}
-    nested, most_nested = 0, max(MOST_VALUES, path.stat().st_size // 4)
+    nested, most_nested = 0, max(MOST_VALUES, size_of(path) // 4)
     for row in read_rows(path):
         for name in row.values:
             if name not in present:

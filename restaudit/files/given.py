@@ -85,6 +85,12 @@ def _must_be_plain(path: Path, found: os.stat_result) -> None:
         raise BadInput(f"{path}: is {kind}; expected a file (write what it gives into one)")
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a plain file on the disk. Raises BadInput as `opened` does."""
+    with opened(path) as file:
+        return os.fstat(file.fileno()).st_size
+
+
 @contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """The content of a plain file, gunzipped where it is gzipped (told by its first bytes).

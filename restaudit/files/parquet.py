@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.files import parquet_claims
-from restaudit.files.given import BYTES_A_ROW, LONGEST, RATIO, ROWS, UNPACKED, opened
+from restaudit.files.given import BYTES_A_ROW, LONGEST, RATIO, ROWS, UNPACKED, opened, size_of
 from restaudit.files.parquet_claims import FOOTER, PAGES, Claims
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def read_frame(path: Path, file: IO[bytes], columns: Sequence[str] | None = None
 def _batches(
     path: Path, columns: Sequence[str] | None, held: _Held | None = None
 ) -> Iterator[tuple[list[str], list[list[Any]]]]:
-    seen, most = 0, max(MOST_SEEN, SEEN * path.stat().st_size)
+    seen, most = 0, max(MOST_SEEN, SEEN * size_of(path))
     with checked(path, columns) as parquet:
         first = 1
         for batch in parquet.batches(columns):
@@ -185,7 +185,7 @@ def _batches(
 
 
 def _size(path: Path, file: IO[bytes] | None) -> int:
-    return path.stat().st_size if file is None else os.fstat(file.fileno()).st_size
+    return size_of(path) if file is None else os.fstat(file.fileno()).st_size
 
 
 def _within(path: Path, name: str, count: int, most: int) -> None:
@@ -201,7 +201,7 @@ class _Held:
 
     def __init__(self, path: Path) -> None:
         self.path, self.known, self.count = path, dict[str, str](), 0
-        self.most = max(UNPACKED, RATIO * path.stat().st_size)
+        self.most = max(UNPACKED, RATIO * size_of(path))
 
     def keep(self, value: Any, name: str) -> Any:
         """The same value, of the texts that are kept."""
