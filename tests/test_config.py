@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from restaudit.config import Config, TableSource
 from restaudit.config.reading import load, parse, recipe_names, recipe_text
 from restaudit.data.adapters import FEEDBACK, PROMPTS
 from restaudit.errors import BadInput
+from restaudit.files.strict import parse_json, parse_yaml
+from restaudit.loop.refusals import check_threads
 
 RECIPES = ("d2t", "harmless", "instructions", "reviews", "reviews_snippets")
 
@@ -196,3 +201,166 @@ def test_more_anchors_than_samples_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"anchors \(9\) are some of the samples \(8\)"):
         PeopleHuman(kind="people", samples=8, anchors=9, instructions="rate")
+
+
+# --- what no number or text may be
+
+
+def numbers(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """Every number of a model and of the sections in it: its place, and its schema."""
+    schema = model.model_json_schema()
+    waiting: list[tuple[str, Any]] = [("", schema)]
+    waiting += [(f"{name}", inner) for name, inner in schema.get("$defs", {}).items()]
+    while waiting:
+        place, node = waiting.pop()
+        if isinstance(node, dict):
+            if node.get("type") in ("integer", "number"):
+                yield place, node
+            waiting += [
+                (f"{place}.{k}", v) for k, v in node.items() if k not in ("$defs", "default")
+            ]
+        elif isinstance(node, list):
+            waiting += [(f"{place}[{k}]", v) for k, v in enumerate(node)]
+
+
+def test_every_number_of_the_configuration_has_a_range() -> None:
+    # Of unions with text, a validator of their own holds 64 bits.
+    free = re.compile(r"options|template_arguments|_raters")
+    found = [(place, node) for place, node in numbers(Config) if not free.search(place)]
+    assert len(found) > 80
+    for place, node in found:
+        assert {"minimum", "exclusiveMinimum"} & set(node), place
+        assert {"maximum", "exclusiveMaximum"} & set(node), place
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -float("inf"), 1e400, 10**400, -(10**30), 2**70]
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "seed",
+        "threads",
+        "policy.lora.alpha",
+        "data.prompts.0.options.part",
+        "data.splits.shares.grow",
+        "data.splits.seed",
+        "loop.sampling.temperature",
+        "loop.sampling.batch",
+        "loop.thresholds.values.0",
+        "loop.train.learning_rate",
+        "audit.resamples",
+        "gates.rules.0.margin",
+        "reward.train_raters.0",
+    ],
+)
+def test_numbers_that_are_none_or_absurd_are_refused_from_python_too(key: str, value: Any) -> None:
+    raw: Any = reviews()
+    node, parts = raw, key.split(".")
+    for part in parts[:-1]:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    if isinstance(node, list):
+        node[int(parts[-1])] = value
+    else:
+        node[parts[-1]] = value
+    with pytest.raises(BadInput) as refused:
+        parse(raw)
+    assert max(map(len, str(refused.value).split("\n"))) < 400
+
+
+def test_what_people_really_use_is_within_the_ranges() -> None:
+    loop = {
+        "samples_per_prompt": 1024,
+        "improve_steps": 1,
+        "sampling": {"temperature": 1e-6, "top_k": 0, "max_tokens": 131_072, "batch": 4096},
+        "train": {"learning_rate": 1e-7, "max_grad_norm": 1e9, "epochs": 100},
+    }
+    config = parse(reviews(loop=loop, threads=192, seed=2**31 - 1))
+    assert config.threads == 192
+
+
+def test_names_and_paths_hold_no_control_characters() -> None:
+    raw = reviews()
+    for key, value in (("name", "a/b"), ("name", "a\nb"), ("name", "a" * 200)):
+        with pytest.raises(BadInput, match="config: name"):
+            parse({**raw, key: value})
+    for model in ("m\x00", "m\x1b[31m", "m\nn", "m\u2028n"):
+        with pytest.raises(BadInput, match=r"policy\.model: expected one line"):
+            parse({**raw, "policy": {"model": model}})
+
+
+def test_a_key_twice_in_a_file_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{recipe_text('reviews')}\nname: other\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"mine\.yaml, line \d+: .*'name' comes twice"):
+        load(str(file))
+    file.write_text("gates: {rules: [{margin: 1, margin: 2}]}", encoding="utf-8")
+    with pytest.raises(BadInput, match="'margin' comes twice"):
+        load(str(file))
+
+
+def test_a_pipe_and_a_huge_file_are_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(BadInput, match="named pipe"):
+        load(str(tmp_path / "pipe.yaml"))
+    with (tmp_path / "huge.yaml").open("wb") as f:
+        f.truncate(1 << 30)
+    with pytest.raises(BadInput, match="the most that is read"):
+        load(str(tmp_path / "huge.yaml"))
+
+
+def test_a_layer_says_a_key_once_and_a_later_layer_may_say_it_again() -> None:
+    assert load("reviews", ["seed=1"], ["seed=2"]).seed == 2
+    for layer in (
+        ["seed=1", "seed=1"],
+        ["loop={}", "loop.grow_steps=1"],
+        ["a.b.c=1", "x=1", "a=2"],
+    ):
+        with pytest.raises(BadInput, match="only one could count"):
+            load("reviews", layer)
+
+
+def test_values_of_set_are_read_strictly_and_named() -> None:
+    for item in (
+        "name=[x",
+        "seed=.nan",
+        "loop={a: 1, a: 2}",
+        f"seed={'9' * 5000}",
+        "seed=2024-99-99",
+    ):
+        with pytest.raises(BadInput, match="--set") as refused:
+            load("reviews", [item])
+        assert len(str(refused.value)) < 400
+    for item in ("data.prompts.²=1", f"data.prompts.{'9' * 5000}=1", ".".join("a" * 5000) + "=1"):
+        with pytest.raises(BadInput, match="--set"):
+            load("reviews", [item])
+
+
+def test_a_mapping_from_python_that_never_ends_is_refused() -> None:
+    raw = reviews()
+    inner: Any = {}
+    raw["loop"] = inner
+    for _ in range(100_000):
+        inner["loop"] = inner = {}
+    with pytest.raises(BadInput, match=r"nested too deep|unknown key"):
+        parse(raw)
+
+
+def test_threads_fit_the_machine() -> None:
+    check_threads(parse(reviews(threads="auto")))
+    with pytest.raises(BadInput, match=r"threads: 1024, and this machine has \d+ cores"):
+        check_threads(parse(reviews(threads=1024)))
+
+
+def test_every_yaml_and_json_that_ships_is_strict() -> None:
+    root = Path(__file__).resolve().parents[1]
+    found = 0
+    for top in ("restaudit", "reports", "probes"):
+        for path in (root / top).rglob("*"):
+            if path.suffix == ".yaml":
+                parse_yaml(path.read_bytes())
+                found += 1
+            elif path.suffix == ".json":
+                parse_json(path.read_bytes())
+                found += 1
+    assert found > 25
