@@ -25,6 +25,7 @@ from reports.document.model import (
 from reports.viewer import badges
 from reports.viewer.text import escaped, said
 from restaudit.evidence.shown import plain
+from restaudit.files.spreadsheet import guarded
 
 MOST, CHARTS = 4000, 256
 
@@ -90,7 +91,7 @@ def _frame(block: Table, key: str) -> None:
         st.caption("none")
         return
     st.dataframe(
-        table,
+        guarded(table),
         hide_index=True,
         key=key,
         alt=plain(block.caption, MOST),

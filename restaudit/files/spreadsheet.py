@@ -54,7 +54,16 @@ def guarded(table: pd.DataFrame) -> pd.DataFrame:
 
     Plain numbers, also those that are text, are as they were.
     """
-    return table.map(_shown)
+    import pandas as pd
+
+    shown = table.copy(deep=False)
+    for name in table.columns:
+        cells = table[name].tolist()
+        guarded_cells = [_shown(cell) for cell in cells]
+        # Only where something changes: a column keeps its kind.
+        if any(a is not b for a, b in zip(cells, guarded_cells, strict=True)):
+            shown[name] = pd.Series(guarded_cells, index=table.index, dtype=object)
+    return shown
 
 
 def _shown(cell: Any) -> Any:

@@ -12,6 +12,7 @@ from reports.viewer.blocks import draw_lines
 from reports.viewer.pages import link_to
 from reports.viewer.text import said
 from restaudit.evidence.record import Run
+from restaudit.files.spreadsheet import guarded
 from restaudit.gates import Decision
 from restaudit.loop.headline import alarms, learned, refitted
 
@@ -121,7 +122,7 @@ def _gates(decision: Decision) -> None:
         st.info("The sealed policy of this run has no gates, so nothing was decided.")
         return
     st.dataframe(
-        table,
+        guarded(table),
         hide_index=True,
         key="gates",
         alt="What every gate of the sealed policy said at this look",
@@ -171,7 +172,7 @@ def _measurements(run: Run, iteration: str) -> None:
     if not table["note"].any():
         table = table.drop(columns="note")
     st.dataframe(
-        table,
+        guarded(table),
         hide_index=True,
         key=f"measured_{section}",
         alt=f"{section}: measurements of this iteration with 95% intervals",

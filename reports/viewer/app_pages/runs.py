@@ -13,6 +13,7 @@ from reports.viewer.pages import BY_FILE
 from reports.viewer.text import said
 from restaudit.evidence.record import Summary
 from restaudit.evidence.shown import plain
+from restaudit.files.spreadsheet import guarded
 
 FIND, STATES, TABLE, OPEN = "find", "states", "runs", "open_run"
 MOST_PROBLEM = 600
@@ -67,7 +68,7 @@ def _list(found: Sequence[Summary]) -> None:
     if not table["problem"].any():
         table = table.drop(columns="problem")
     event = st.dataframe(
-        table,
+        guarded(table),
         hide_index=True,
         key=TABLE,
         on_select="rerun",

@@ -44,6 +44,7 @@ def show_exports(run: Run) -> None:
     )
     with st.expander("What each of them is"):
         st.dataframe(
+            # Our own words: nothing of a run is in them.
             [{"format": e.name, "what": e.title, "specification": e.spec} for e in known.values()],
             hide_index=True,
             alt="The exports, what each is, and the specification it follows",

@@ -14,6 +14,7 @@ from reports.viewer.rating import desk
 from reports.viewer.text import escaped, said
 from restaudit.evidence.record import ITERATION, Run
 from restaudit.evidence.shown import plain
+from restaudit.files.spreadsheet import guarded
 from restaudit.people.rating.pairs.sheet import PairSheet, ShownPair
 from restaudit.people.rating.pairs.wins import Wins, beside, in_words, named, wins
 
@@ -62,7 +63,7 @@ def show_choices(run: Run, name: str, *, rater: str | None, title: str) -> None:
     said(plain(sentence(result), MOST_SAID))
     if result.rate.value is not None:
         st.dataframe(
-            _table(result),
+            guarded(_table(result)),
             hide_index=True,
             key=f"pairs_results_{name}",
             placeholder="—",

@@ -24,6 +24,7 @@ from reports.viewer.text import escaped, said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run, read_table, with_ratings
 from restaudit.evidence.shown import plain
+from restaudit.files.spreadsheet import guarded
 from restaudit.people.rating import TaskSet, in_app, load_tasks
 from restaudit.people.rating.pairs import PairSet
 from restaudit.people.rating.pairs.wins import agreement
@@ -235,7 +236,7 @@ def show_scores(run: Run, name: str, *, rater: str | None, title: str) -> None:
         shown = shown.drop(columns=["change", "change_low", "change_high"])
     number = "%.2f"
     st.dataframe(
-        shown,
+        guarded(shown),
         hide_index=True,
         key=f"rating_results_{name}",
         alt="People's score of each iteration of this set, with 95% intervals",

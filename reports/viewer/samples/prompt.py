@@ -26,6 +26,7 @@ from reports.viewer.samples.rows import (
 from reports.viewer.text import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line, said
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
+from restaudit.files.spreadsheet import guarded
 
 FIRST, MOST_PAIRS = 4, 24
 MOST_PROMPTS = 2000
@@ -130,7 +131,7 @@ def _numbers(run: Run, every: Sequence[Place], prompt: str) -> None:
     right = st.column_config.TextColumn(alignment="right")
     st.caption("Means over this prompt's samples; “–” where nothing is known.")
     st.dataframe(
-        pd.DataFrame(rows),
+        guarded(pd.DataFrame(rows)),
         hide_index=True,
         key="prompt_numbers",
         height="content" if len(rows) < 9 else 320,
