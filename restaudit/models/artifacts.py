@@ -53,6 +53,7 @@ MIRROR = "RESTAUDIT_MIRROR"
 ADAPTER_CONFIG = "adapter_config.json"
 # What the cache calls a wheel, and the seal of what was made from something else.
 WHEEL, SEAL = "wheel.whl", ".seal"
+LONGEST_NAME = 1000
 _SHA = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
 # A few old models of the hub have a name without an owner ("gpt2"); a data set always has one.
@@ -293,6 +294,10 @@ def _named(path: Path) -> tuple[str, str]:
         raise BadInput(
             f"{file}: does not say which model the adapter belongs to; write its folder or its "
             "name on the Hugging Face hub into base_model_name_or_path"
+        )
+    if len(name) > LONGEST_NAME:
+        raise BadInput(
+            f"{file}: base_model_name_or_path has {len(name):,} characters; no place has as many"
         )
     revision = config.get("revision")
     if not isinstance(revision, str) or not revision:

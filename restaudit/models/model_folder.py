@@ -5,8 +5,9 @@ Code, pickles, and adapters that have nothing to merge are refused here, before 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +141,9 @@ def _known(config: Mapping[str, Any]) -> set[str]:
 
 
 def _fields(kind: Any) -> set[str]:
-    return {field.name for field in fields(kind)} | set(kind.attribute_map)
+    # Configurations are dataclasses in later versions of transformers only.
+    names = set(inspect.signature(kind.__init__).parameters) | set(kind.attribute_map)
+    return names | ({field.name for field in fields(kind)} if is_dataclass(kind) else set())
 
 
 def read_adapter(folder: Path, what: str) -> Adapter:

@@ -5,6 +5,7 @@ chat template.
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from restaudit.evidence.chats import Message, asked
 from restaudit.models import chat
 from restaudit.models.limited import Refused
 
+# No vocabulary has as many.
+MOST_TOKENS = 1 << 31
 # What stands in for an answer while the template is looked at.
 ANSWER = "answer"
 
@@ -124,12 +127,19 @@ def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:
 def stop_tokens(tokenizer: Any, generation_config: Any, config: PolicyConfig) -> list[int]:
     """Ids that end a response: the ends of sequence of tokenizer and generation config, and the end
     of a turn.
+
+    Raises BadInput where the generation config names no number of a token.
     """
     ids: list[int] = []
     for end in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
-        if isinstance(end, list):
-            ids += end
-        elif end is not None:
-            ids.append(end)
+        if end is None:
+            continue
+        several: list[Any] = end if isinstance(end, list) else [end]
+        if not all(isinstance(i, numbers.Integral) and abs(int(i)) < MOST_TOKENS for i in several):
+            raise BadInput(
+                f"{config.model}: eos_token_id of its generation_config.json or config.json is "
+                f"{str(end)[:80]}; expected the number of a token, or a list of such numbers"
+            )
+        ids += several
     ids += turn_end(tokenizer, config)[-1:]
     return sorted({int(i) for i in ids})

@@ -423,3 +423,14 @@ def test_files_that_no_library_reads_may_be_anything(folder: Path) -> None:
     """sentence-transformers' data_config.json is a list."""
     (folder / "data_config.json").write_text('[{"a": 1, "a": 2}, NaN]', encoding="utf-8")
     load(folder)
+
+
+@pytest.mark.parametrize("end", ["x", {}, [1, "x"], 0.5, [[1]], 10**30], ids=str)
+def test_an_end_that_is_no_token_is_one_sentence(folder: Path, end: Any) -> None:
+    from restaudit.config import PolicyConfig
+    from restaudit.policy import load_policy
+
+    edit(folder / "generation_config.json", eos_token_id=end)
+    policy = load_policy(PolicyConfig(model=str(folder)), folder, device="cpu", seed=0)
+    with pytest.raises(BadInput, match=r"eos_token_id of its generation_config\.json"):
+        policy.prompt_tokens([{"role": "user", "content": "Well?"}])
