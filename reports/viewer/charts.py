@@ -250,6 +250,8 @@ def _placed(table: pd.DataFrame, iterations: Sequence[str], labels: Sequence[str
     data = table[table["value"].notna()].copy()
     place = {name: k for k, name in enumerate(iterations)}
     beside = [_beside(labels, label) for label in data["label"]]
-    data["x"] = data["iteration"].map(place) + 2 * DODGE * np.array(beside)
+    # Of a table in which nothing was measured the column would be one of text.
+    places = data["iteration"].map(place).astype("float64")
+    data["x"] = places + 2 * DODGE * np.array(beside)
     data["name"] = [short_name(iteration) for iteration in data["iteration"]]
     return data

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from reports.viewer.text import said
+
 
 @dataclass(frozen=True)
 class Guide:
@@ -127,8 +129,8 @@ def show(key: str) -> None:
         with left:
             st.markdown("**What this means**")
             for line in guide.means:
-                st.text(line)
+                said(line)
         with right:
             st.markdown("**How it can mislead**")
             for line in guide.misleads:
-                st.text(line)
+                said(line)

@@ -34,7 +34,13 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as p:
         found = p.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"],
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-dev-shm-usage",
+                # A name of another site that leads to this machine.
+                "--host-resolver-rules=MAP *.example 127.0.0.1",
+            ],
         )
         yield found
         found.close()

@@ -29,6 +29,14 @@ PEOPLE = {
     "rhea": {"name": "Rhea", "email": "rhea@example.org", "roles": ["rater"]},
     "ada": {"name": "Ada", "email": "ada@example.org", "roles": ["restaudit:approver"]},
     "nobody": {"name": "No Role", "email": "no@example.org"},
+    # Who wrote an approver's name and address into their own claims.
+    "vic": {"name": "Ada (ada@example.org)", "email": "ada@example.org", "email_verified": False},
+    "max": {
+        "name": "Ada",
+        "email": "ada@example.org",
+        "email_verified": False,
+        "roles": ["approver"],
+    },
 }
 ASK: dict[str, Any] = {
     "per_iteration": 4,
@@ -84,7 +92,11 @@ def guarded(place: Path, provider: str) -> Iterator[str]:
         f'client_id = "restaudit"\nclient_secret = "a secret"\n'
         f'server_metadata_url = "{provider}/.well-known/openid-configuration"\n'
     )
-    environment = {**os.environ, "STREAMLIT_SECRETS_FILES": str(secrets)}
+    environment = {
+        **os.environ,
+        "STREAMLIT_SECRETS_FILES": str(secrets),
+        "RESTAUDIT_CACHE": str(place.parent / "cache"),
+    }
     command = [
         sys.executable,
         "-m",
@@ -142,7 +154,7 @@ def test_who_is_not_logged_in_reads_and_is_asked_to_log_in(tab: Visit) -> None:
     assert _ours(tab) == []
 
 
-@pytest.mark.parametrize("who", ["vera", "nobody"])
+@pytest.mark.parametrize("who", ["vera", "nobody", "vic"])
 def test_a_viewer_only_reads(tab: Visit, place: Path, who: str) -> None:
     _log_in(tab, who)
     assert _says(tab, "Role: viewer")
@@ -150,7 +162,8 @@ def test_a_viewer_only_reads(tab: Visit, place: Path, who: str) -> None:
     assert _says(tab, "Your role is viewer")
     assert not _says(tab, "I have read this, begin")
     assert not _says(tab, "Make a new set")
-    page.goto(f"{tab.address}/documents?run=halted&documents_view=Override")
+    forged = "&role=approver&roles=approver&restaudit_role=approver&email=ada@example.org"
+    page.goto(f"{tab.address}/documents?run=halted&documents_view=Override{forged}")
     tab.settle()
     assert _says(tab, "Not yours to do")
     assert not page.get_by_role("button", name="Look at it once more").count()
@@ -199,6 +212,57 @@ def test_an_approver_overrides_in_the_name_of_the_login(tab: Visit, place: Path)
     page.get_by_text("The override is recorded").wait_for(timeout=30_000)
     assert read(run)[-1].step == "g01/i02/override"
     assert [o.by for o in Run(run).overrides()] == ["Ada (ada@example.org)"]
+
+
+def test_who_typed_an_approvers_address_acts_in_the_name_that_the_provider_vouches_for(
+    tab: Visit, place: Path, provider: str
+) -> None:
+    run = Path(shutil.copytree(place / "halted", place / "theirs"))
+    _log_in(tab, "max")
+    page = tab.page
+    page.goto(f"{tab.address}/documents?run=theirs&documents_view=Override")
+    tab.settle()
+    assert _says(tab, f"Name: Ada (max at {provider})")
+    page.get_by_role("textbox", name="Reason").fill("I looked at the samples of both iterations.")
+    page.get_by_role("button", name="Look at it once more").click()
+    page.get_by_role("button", name="Record the override").click()
+    page.get_by_text("The override is recorded").wait_for(timeout=30_000)
+    assert [o.by for o in Run(run).overrides()] == [f"Ada (max at {provider})"]
+
+
+def test_an_approvers_cookie_is_worth_nothing_after_logging_out(
+    tab: Visit, browser: Any, place: Path, guarded: str
+) -> None:
+    run = Path(shutil.copytree(place / "halted", place / "left"))
+    _log_in(tab, "ada")
+    address = f"{guarded}/documents?run=left&documents_view=Override"
+    tab.page.goto(address)
+    tab.settle()
+    tab.page.get_by_role("textbox", name="Reason").fill("I looked at the samples of both.")
+    tab.page.get_by_role("button", name="Look at it once more").click()
+    tab.page.get_by_role("button", name="Record the override").wait_for(timeout=30_000)
+    cookies = tab.page.context.cookies()
+    assert any(cookie["name"].startswith("_streamlit_user") for cookie in cookies)
+    # Another window of the same browser logs out; the first one still shows its button.
+    other = Visit(tab.page.context.new_page(), guarded)
+    other.open("run", "healthy")
+    other.page.get_by_role("button", name="Log out").click()
+    other.page.wait_for_timeout(1500)
+    tab.page.get_by_role("button", name="Record the override").click()
+    tab.settle()
+    assert Run(run).halt is not None
+    replaying = browser.new_context()
+    replaying.add_cookies(cookies)
+    again = Visit(replaying.new_page(), guarded)
+    again.page.goto(address)
+    again.settle()
+    assert _says(again, "Your login ended")
+    assert _says(again, "Not yours to do")
+    again.open("rate", "healthy")
+    assert _says(again, "Log in first")
+    assert not _says(again, "I have read this, begin")
+    replaying.close()
+    assert not Run(run).overrides()
 
 
 def test_after_logging_out_nothing_of_the_login_is_left(tab: Visit) -> None:

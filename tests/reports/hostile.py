@@ -64,7 +64,13 @@ def make_hostile(folder: Path, state: str = "overridden") -> Path:
     """
     run = make_run(folder, state, name=LINE)
     for path in sorted(run.rglob("*.json")):
-        path.write_text(json.dumps(_hostile(json.loads(path.read_text()))))
+        # Names by which measurements, methods of training and models are looked up.
+        looked_up = {"measurements.json": {"name"}, "plan.json": {"method", "name"}}
+        free = FREE - looked_up.get(path.name, set())
+        said = _hostile(json.loads(path.read_text()), free)
+        if path.name == "measurements.json":
+            said["measurements"].append({**said["measurements"][0], "name": f"own.{LINE}"})
+        path.write_text(json.dumps(said))
     for path in sorted(run.rglob("*.parquet")):
         table = pd.read_parquet(path)
         for column in COLUMNS.intersection(table.columns):
@@ -73,11 +79,11 @@ def make_hostile(folder: Path, state: str = "overridden") -> Path:
     return resealed(run)
 
 
-def _hostile(value: Any, key: str = "") -> Any:
+def _hostile(value: Any, free: frozenset[str], key: str = "") -> Any:
     if isinstance(value, dict):
-        return {k: _hostile(v, k) for k, v in value.items()}
+        return {k: _hostile(v, free, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [_hostile(v, key) for v in value]
-    if isinstance(value, str) and key in FREE and value != "MISSING":
+        return [_hostile(v, free, key) for v in value]
+    if isinstance(value, str) and key in free and value != "MISSING":
         return f"{value} {LINE}"
     return value

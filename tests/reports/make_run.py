@@ -130,7 +130,8 @@ def resealed(run: Path) -> Path:
     prev = ledger.GENESIS
     for e in events:
         outputs = {n: ledger.digest_file(run / n) for n in e.outputs}
-        again = ledger.Event(e.seq, e.step, prev, outputs, e.content, e.context, e.at)
+        context = {n: ledger.digest_file(run / n) for n in e.context}
+        again = ledger.Event(e.seq, e.step, prev, outputs, e.content, context, e.at)
         ledger.append(run, again)
         prev = again.hash
     return run
