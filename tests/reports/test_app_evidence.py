@@ -95,6 +95,8 @@ def test_a_good_run_is_right_in_every_line_and_says_plainly_what_it_lacks(
     assert "UNANCHORED: nothing outside" in _texts(at)
     assert "report re-rendered to the same bytes: 2 of 2 files" in _texts(at)
     assert at.success
+    assert _texts(at).index("state: finished") < _texts(at).index("UNSIGNED: the sealed plan")
+    assert "last decision: " in _texts(at)
     assert Run(run).events[-1].hash in [c.value for c in at.code]
 
 

@@ -197,14 +197,12 @@ def _outcome(done: Outcome, note: str) -> None:
         st.error("The check stops at the first thing that is wrong:", title="Not as recorded")
         st.code(done.wrong, language=None, wrap_lines=True)
     else:
-        state = "finished" if done.finished else "unfinished"
+        # State and last decision, then overrides and what nothing vouches for, before what is right.
+        _said((*done.standing[-2:], *done.standing[:-2]))
         st.success(
-            f"{done.events} events of a run that is {state}. What this does not show is marked ! "
-            "below.",
+            f"{done.events} events. What this does not show is marked ! below.",
             title="Everything that was checked is as recorded",
         )
-    # What nothing vouches for, overrides and the last decision stand before all that is right.
-    _said(done.standing)
     st.caption(note)
     with st.container(gap="small"):
         _lines(done.lines)

@@ -65,7 +65,6 @@ class Outcome:
 
     lines: tuple[CheckLine, ...]
     wrong: str | None
-    finished: bool = False
     events: int = 0
     head: str = ""
     digest: str = ""
@@ -250,13 +249,7 @@ def _check(
         Stage.REPORT, "note" if said or not is_same else "right", report.rendering or nothing, *said
     )
     return Outcome(
-        stages.lines,
-        None,
-        report.finished,
-        report.events,
-        report.head,
-        report.digest,
-        tuple(standing_lines(report)),
+        stages.lines, None, report.events, report.head, report.digest, tuple(standing_lines(report))
     )
 
 
