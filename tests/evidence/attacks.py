@@ -1620,6 +1620,58 @@ def _archives() -> Iterator[Attack]:
     yield Attack("archive", "stored", stored, expected=MATCHES)
     yield Attack("archive", "in another order", _reordered, expected=MATCHES)
     yield Attack("archive", "other dates", container(_other_dates), expected=MATCHES)
+    yield Attack("archive", "written as one of many gibibytes", _large, expected=MATCHES)
+    lies: dict[str, Callable[[bytes], bytes]] = {
+        "a count that its brief end does not have": lambda d: _overwritten(
+            d, len(d) - 98, 32, struct.pack("<Q", 5)
+        ),
+        "an end elsewhere than its locator says": lambda d: _overwritten(
+            d, len(d) - 42, 8, struct.pack("<Q", 5)
+        ),
+        "a longer end": lambda d: _overwritten(d, len(d) - 98, 4, struct.pack("<Q", 45)),
+        "no such end behind its locator": lambda d: _overwritten(d, len(d) - 98, 0, b"PK\6\5"),
+        "another size in the extra field before an entry": lambda d: _overwritten(
+            d, d.find(b"plan.json") + len(b"plan.json"), 4, struct.pack("<Q", 5)
+        ),
+        "another size in the extra field of the table": lambda d: _overwritten(
+            d, d.rfind(b"plan.json") + len(b"plan.json"), 4, struct.pack("<Q", 5)
+        ),
+        "an extra field of another kind before an entry": lambda d: _overwritten(
+            d, d.find(b"plan.json") + len(b"plan.json"), 0, b"\2\0"
+        ),
+        "an extra field of another kind in the table": lambda d: _overwritten(
+            d, d.rfind(b"plan.json") + len(b"plan.json"), 0, b"\2\0"
+        ),
+    }
+    for name, lie in lies.items():
+        yield Attack("archive", f"of many gibibytes: {name}", _large_changed(lie))
+
+
+def _large(run: Path) -> Path:
+    """With the 64-bit fields that an archive of more than 2 GiB has."""
+    before, zipfile.ZIP64_LIMIT = zipfile.ZIP64_LIMIT, 500
+    try:
+        files = files_of(run)
+        out = run.with_name("run.zip")
+        with zipfile.ZipFile(out, "w") as archive:
+            data = rfc8785.dumps(fitting(files)) + b"\n"
+            for name, content in {"manifest.json": data, **files}.items():
+                info = entry(name)
+                info.file_size = len(content)
+                with archive.open(info, "w") as f:
+                    f.write(content)
+    finally:
+        zipfile.ZIP64_LIMIT = before
+    return out
+
+
+def _large_changed(change: Callable[[bytes], bytes]) -> Damage:
+    def damage(run: Path) -> Path:
+        out = _large(run)
+        out.write_bytes(change(out.read_bytes()))
+        return out
+
+    return damage
 
 
 def _other_dates(data: bytes) -> bytes:
