@@ -43,6 +43,7 @@ def ended(program: Callable[[], object], arguments: Sequence[str]) -> int:
     `arguments` are the command line's, whose command is named where something unforeseen happens.
     """
     _any_terminal()
+    output = _output()
     try:
         try:
             program()
@@ -50,8 +51,8 @@ def ended(program: Callable[[], object], arguments: Sequence[str]) -> int:
             # Here, where a full disk can still be told, and not when the interpreter ends.
             sys.stdout.flush()
     except SystemExit as e:
-        # Typer's own end where help cannot be written.
-        if e.code == 1 and _nobody_reads():
+        # Typer and rich have an end of their own here; rich puts another file in the output's place.
+        if e.code == 1 and (_nobody_reads() or _output() != output):
             _let_go()
             return int(Exit.CLOSED)
         # As sys.exit has it: nothing is success.
@@ -77,6 +78,14 @@ def _any_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _output() -> tuple[int, int] | None:
+    """Which file the output goes to; None where it is none."""
+    with suppress(OSError, ValueError, AttributeError):
+        found = os.fstat(sys.__stdout__.fileno())  # type: ignore[union-attr]
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _nobody_reads() -> bool:
