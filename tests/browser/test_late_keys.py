@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from reports.viewer import launch
+from reports.viewer.rating.desk import HELD, QUICK
 from restaudit.people.rating.pairs import draw_pairs
 from restaudit.people.rating.tasks import draw_tasks
 from tests.browser.conftest import Visit, ended, free_port, waited
@@ -49,7 +51,7 @@ WATCH = """
     window.pressed = [];
     const shown = name => [...document.querySelectorAll(`[class*=st-key-rating_response]`)]
         .map(e => e.innerText).join('\\n');
-    addEventListener('keydown', e => pressed.push([e.key, shown()]), true);
+    addEventListener('keydown', e => pressed.push([e.key, shown(), performance.now()]), true);
 }
 """
 BEGIN, RESPONSE = "[class*=st-key-rating_begin] button", "[class*=st-key-rating_response]"
@@ -175,7 +177,7 @@ def _as_pressed(root: Path, run: str, visits: list[Visit], rater: str = "ana") -
     assert rows
     assert len({row["item_id"] for row in rows}) == len(rows)
     for row in rows:
-        keys = [key for key, shown in pressed if texts[row["item_id"]] in shown]
+        keys = [key for key, shown, _ in pressed if texts[row["item_id"]] in shown]
         assert str(row["score"]) in keys, (row["score"], texts[row["item_id"]], pressed)
 
 
@@ -202,15 +204,19 @@ def test_a_second_key_while_an_answer_is_saved_rates_no_other_text(
 @pytest.mark.parametrize("key", ["4", "s", "u"])
 def test_a_key_that_is_held_down_counts_once_at_most(windows: Any, root: Path, key: str) -> None:
     visit, before = windows("held"), len(_rows(root, "held"))
+    noted = len(_rows(root, "held", "desk.jsonl"))
     for _ in range(120):
         visit.page.keyboard.down(key)
         visit.page.wait_for_timeout(33)
     visit.page.keyboard.up(key)
     _idle(visit)
-    notes = [n["what"] for n in _rows(root, "held", "desk.jsonl")]
-    assert abs(len(_rows(root, "held")) - before) <= 1
-    assert notes.count("skipped") <= 1
-    assert notes.count("taken_back") + notes.count("unskipped") <= 1
+    at = [time for *_, time in visit.page.evaluate("() => window.pressed")]
+    # On a busy machine the browser itself may hold the repeats up, as if the key were let go.
+    gaps = sum(later - one > 500 * QUICK * HELD for one, later in pairwise(at))
+    notes = [n["what"] for n in _rows(root, "held", "desk.jsonl")][noted:]
+    assert abs(len(_rows(root, "held")) - before) <= 1 + gaps
+    assert notes.count("skipped") <= 1 + gaps
+    assert notes.count("taken_back") + notes.count("unskipped") <= 1 + gaps
 
 
 def test_a_key_for_what_a_slow_line_still_shows_rates_no_other_text(

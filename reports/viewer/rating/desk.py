@@ -31,6 +31,8 @@ BREAK_EVERY = 25
 # Seconds: a second key press that was meant for the text before comes sooner than anybody can read
 # one.
 QUICK = 0.4
+# How many times as long a key must have been let go, so that one that repeats counts once.
+HELD = 1.5
 HANDED_IN = "you handed this set in and may have seen its results"
 LONGEST_NAME = 40
 RATER_NAME = re.compile(r"[^\W_][\w .-]*")

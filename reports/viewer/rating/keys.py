@@ -4,6 +4,7 @@ answers.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -43,12 +44,13 @@ class Here:
 
 
 class Drawing:
-    """When the desk of a session was drawn to its end, or interrupted; in seconds.
+    """When the desk of a session was last drawn to its end, or interrupted, and when a key was last
+    pressed, counted or not; in seconds.
 
     An object and no value of the session: that takes none while a drawing is interrupted.
     """
 
-    ended = 0.0
+    ended = pressed = -math.inf
 
 
 @st.cache_resource(max_entries=16, show_spinner="Checking the texts of this set")
@@ -95,18 +97,21 @@ def _counts(here: Here) -> bool:
     While an answer is saved, or its text is on the way to the browser, that still shows the text
     before; what is pressed then was meant for that one.
     """
-    if st.session_state.get(SEEN) != here:
-        st.session_state[SAID] = "", "A key for the text before was not counted."
-        return False
-    return not _too_soon()
+    too_soon = _too_soon()
+    if st.session_state.get(SEEN) == here:
+        return not too_soon
+    st.session_state[SAID] = "", "A key for the text before was not counted."
+    return False
 
 
 def _too_soon() -> bool:
-    """Whether a key comes sooner after the desk was drawn than anybody reads, as one does that is
-    held down; each draws the desk again.
+    """Whether a key comes sooner after the desk was drawn than anybody reads, or as soon after the
+    last one as if it were held down. Says so.
     """
-    drawn = st.session_state.get(DRAWN, Drawing).ended
-    if time.monotonic() - drawn >= desk.QUICK:
+    drawing, now = st.session_state.setdefault(DRAWN, Drawing()), time.monotonic()
+    drawn, pressed = now - drawing.ended, now - drawing.pressed
+    drawing.pressed = now
+    if drawn >= desk.QUICK and pressed >= desk.HELD * desk.QUICK:
         return False
     st.session_state[SAID] = "", "Too soon after the last key; not counted."
     return True
