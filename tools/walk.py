@@ -27,7 +27,7 @@ from typing import Any
 
 PATIENCE = 60.0
 # A key that comes sooner after the text than anybody can read it is not counted.
-READING = 500
+READING = 700
 SETTLED = "[data-testid=stApp][data-test-script-state=notRunning]"
 RATER = "walker"
 

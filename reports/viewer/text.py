@@ -21,7 +21,7 @@ COLON = "\ue000"
 # them in the finished text. Each piece of a text that stands by itself (a directive that sets no
 # colour) is looked at alone.
 JOINTS = re.compile(rf"{COLON}(?!\s)|\\@|(?i:(?<=www)\\?\.)")
-MOST = 20_000
+MOST, MOST_NAME = 20_000, 120
 # Comparing words takes time with the square of their number.
 MOST_WORDS = 800
 # Under this share of words in common, marks would cover nearly everything and say nothing.
@@ -42,6 +42,13 @@ def escaped(text: str, most: int = MOST_IN_CELL) -> str:
     line = markdown_text(text.replace(":", COLON), most)
     line = JOINTS.sub(lambda m: f":color[\\{m.group()[-1].replace(COLON, ':')}]", line)
     return line.replace(COLON, "\\:")
+
+
+def file_name(text: str) -> str:
+    """A name for a download: letters, digits, `.`, `_` and `-`; anything else is `_`, so that no mark
+    turns its end around.
+    """
+    return re.sub(r"[^\w.-]+", "_", text)[-MOST_NAME:]
 
 
 def multiline(text: str, most: int = MOST) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from reports.viewer.rating.desk import QUICK
+from reports.viewer.rating.desk import HELD, QUICK
 from restaudit.evidence.ledger import read
 from restaudit.evidence.record import Run
 from restaudit.people.rating.tasks import draw_tasks
@@ -182,7 +182,7 @@ def test_a_rater_rates_under_a_pseudonym_of_the_login_and_cannot_override(
     page.get_by_text("I have read this, begin").click()
     tab.settle()
     page.wait_for_timeout(
-        1000 * QUICK + 50
+        1000 * HELD * QUICK + 50
     )  # a key that comes sooner is one that was held down, and does not count
     page.keyboard.press("6")
     page.wait_for_selector("text=/^1 of [0-9]+ rated/", timeout=30_000)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.viewer.rating.desk import QUICK
+from reports.viewer.rating.desk import HELD, QUICK
 from restaudit.people.rating.pairs import draw_pairs
 from restaudit.people.rating.tasks import draw_tasks
 from tests.browser.conftest import Visit
@@ -115,7 +115,7 @@ def test_pairs_are_chosen_by_the_keys_a_b_and_t_and_kept(visit: Visit, runs: Pat
         visit.settle()
     kept = [json.loads(line) for line in (run / "human" / "choices.jsonl").read_text().splitlines()]
     assert [r["choice"] for r in kept] == ["A", "B", "T", "A", "B"]
-    tab.keyboard.press("u")
+    _press(visit, "u")
     tab.wait_for_selector("text=/^4 of [0-9]+ rated/", timeout=30_000)
     tab.reload()
     visit.settle()
@@ -126,7 +126,7 @@ def test_pairs_are_chosen_by_the_keys_a_b_and_t_and_kept(visit: Visit, runs: Pat
 
 def _press(visit: Visit, key: str) -> None:
     # A key that comes sooner is one that was held down, and does not count.
-    visit.page.wait_for_timeout(1000 * QUICK + 50)
+    visit.page.wait_for_timeout(1000 * HELD * QUICK + 50)
     visit.page.keyboard.press(key)
 
 

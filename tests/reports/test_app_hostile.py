@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from reports.viewer import serve
 from reports.viewer.pages import PAGES
+from reports.viewer.text import file_name
 from restaudit.people.rating import draw_tasks
 
 KINDS = (
@@ -80,6 +81,13 @@ def _markup(at: AppTest) -> list[str]:
                     continue
                 texts += [value] if isinstance(value, str) else [str(v) for v in value]
     return texts
+
+
+def test_the_name_of_a_download_is_a_plain_one() -> None:
+    assert file_name("run-1_é.report.pdf") == "run-1_é.report.pdf"
+    assert file_name("a\u202efdp.exe-report.html") == "a_fdp.exe-report.html"
+    assert file_name('../x"\n;y\x00.zip') == ".._x_y_.zip"
+    assert file_name("x" * 500 + ".pdf").endswith("x.pdf")
 
 
 def test_text_is_shown_in_one_way() -> None:

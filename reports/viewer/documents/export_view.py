@@ -9,7 +9,7 @@ from reports.viewer import hosts
 from reports.viewer.documents import making
 from reports.viewer.documents.making import Bundle
 from reports.viewer.documents.offering import Bar, identity, not_done, offer
-from reports.viewer.text import said, size
+from reports.viewer.text import file_name, said, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.bundle.pack import Wish
 from restaudit.evidence.record import Run
@@ -108,7 +108,7 @@ def _hand_out(made: Bundle) -> None:
     st.download_button(
         f"Download the bundle ({size(made.bytes)})",
         made.path.read_bytes,
-        made.path.name,
+        file_name(made.path.name),
         making.ZIP,
         key="bundle_download",
         on_click="ignore",

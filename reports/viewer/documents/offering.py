@@ -12,7 +12,7 @@ import streamlit as st
 
 from reports.document.model import Document
 from reports.viewer import blocks, frame, hosts
-from reports.viewer.text import escaped, said, size
+from reports.viewer.text import escaped, file_name, said, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
@@ -104,7 +104,7 @@ def _made(
             data = make()
     except RestauditError as e:
         return e
-    st.session_state[f"{key}_file"] = Prepared(of, name, mime, data)
+    st.session_state[f"{key}_file"] = Prepared(of, file_name(name), mime, data)
     return None
 
 
