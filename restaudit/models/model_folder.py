@@ -174,7 +174,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     name = config.get("peft_type")
-    adapter = f"{what}: the adapter in {folder} is of the type {name}"
+    adapter = f"{what}: the adapter in {folder} is of the type {str(name)[:80]}"
     if not isinstance(name, str) or name not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise BadInput(f"{adapter}, which this version of PEFT does not know; upgrade peft")
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[name]

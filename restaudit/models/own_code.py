@@ -84,7 +84,7 @@ def refuse_own_code(path: Path, what: str) -> None:
 
 def some(names: list[str] | tuple[str, ...]) -> str:
     """The first names of a list that may be long, for a message."""
-    shown = ", ".join(names[:3])
+    shown = ", ".join(name[:200] for name in names[:3])
     return f"{shown}, …" if len(names) > 3 else shown
 
 
@@ -122,7 +122,7 @@ def _refuse_named(
             if not known or not _type_is_known(part):
                 raise BadInput(
                     f"{what}: {file.parent} names code of its own ({key}) for a model of type "
-                    f"'{part.get('model_type', model_type)}', which transformers does not know"
+                    f"'{str(part.get('model_type', model_type))[:80]}', which transformers does not know"
                     f"{NEVER_RUN}; {KNOWN_TYPE}"
                 )
     found = sorted({name for key in KERNELS for name in _below(settings, key) if "/" in name})

@@ -167,7 +167,7 @@ def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
     size = int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])
     beyond = sorted((i, t) for t, i in tokenizer.get_vocab().items() if i >= size)
     if beyond:
-        names = ", ".join(repr(t) for _, t in beyond[:3])
+        names = ", ".join(repr(t)[:80] for _, t in beyond[:3])
         raise BadInput(
             f"{what}: its tokenizer has {len(beyond)} tokens that the model has no embedding for "
             f"({names}; the model has {size} embeddings); give the tokenizer that the model was "

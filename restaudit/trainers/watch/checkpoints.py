@@ -53,7 +53,8 @@ class Checkpoints(Policy):
 
     `base` is the checkpoint that is the base policy, and `digest` its digest when it was opened;
     `steps` maps an iteration ("step-50") to its checkpoint, a full model, or a PEFT adapter of the
-    model in `under`; `recorded` maps a checkpoint to the digest that its step recorded. Nothing is kept in the run folder.
+    model in `under`; `recorded` maps a checkpoint to the digest that its step
+    recorded. Nothing is kept in the run folder.
     """
 
     base: Path = Path()
