@@ -250,7 +250,7 @@ def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(
         plan["config"]["loop"]["thresholds"] = {"kind": "nonsense"}
 
     run = forged(tiny_run, tmp_path / "run", change)
-    with pytest.raises(BadInput, match="not what this version expects"):
+    with pytest.raises(BadInput, match=r"plan\.json: config: loop\.thresholds: .*nonsense"):
         write_exports(run, chosen("all"), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []  # no part of an export that could not be made
 
