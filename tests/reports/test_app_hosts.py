@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from streamlit import config
+from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
@@ -256,13 +258,34 @@ def app() -> typer.Typer:
     return made
 
 
+def _asked_with(monkeypatch: pytest.MonkeyPatch, *headers: tuple[str, str]) -> None:
+    given = StreamlitHeaders(headers)
+    monkeypatch.setattr(ContextProxy, "headers", property(lambda self: given))
+
+
 def test_without_the_guard_the_page_itself_says_that_it_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(tmp_path))
-    monkeypatch.setattr(hosts, "refused_session", lambda: True)
+    evil = f"evil.example:{config.get_option('server.port')}"
+    _asked_with(monkeypatch, ("Host", evil), ("Origin", f"http://{evil}"))
     page = AppTest.from_file(str(serve.SCRIPT), default_timeout=60).run()
     assert [e.value for e in page.error] == [hosts.REFUSED]
     assert not page.title
     with pytest.raises(BadInput, match="does not answer"):
         hosts.require()
+
+
+def test_a_session_needs_one_host_and_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = f"localhost:{config.get_option('server.port')}"
+    _asked_with(monkeypatch, ("Host", own), ("Origin", f"http://{own}"))
+    hosts.require()
+    for headers in (
+        [("Host", own)],
+        [("Origin", f"http://{own}")],
+        [("Host", own), ("Origin", "http://evil.example")],
+        [("Host", own), ("Origin", f"http://{own}"), ("Origin", "http://evil.example")],
+        [("Host", "evil.example"), ("X-Forwarded-Host", own), ("Origin", f"http://{own}")],
+    ):
+        _asked_with(monkeypatch, *headers)
+        assert hosts.refused_session(), headers
