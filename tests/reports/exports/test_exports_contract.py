@@ -252,7 +252,7 @@ def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(
     run = forged(tiny_run, tmp_path / "run", change)
     with pytest.raises(BadInput, match=r"plan\.json: config: loop\.thresholds: .*nonsense"):
         write_exports(run, chosen("all"), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []  # no part of an export that could not be made
+    assert not list(tmp_path.glob("out/*"))  # no part of an export that could not be made
 
 
 @pytest.mark.parametrize("step", ["g01-i01/improve", "../x", "g01/i01/<b>", ""])
