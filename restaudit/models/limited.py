@@ -125,7 +125,9 @@ def _start() -> None:
 
 def _package_path() -> str:
     """Where this package lies, for a helper that finds nothing by the working directory."""
-    return str(Path(__file__).resolve().parents[2])
+    given = os.environ.get("PYTHONPATH")
+    ours = str(Path(__file__).resolve().parents[2])
+    return f"{ours}{os.pathsep}{given}" if given else ours
 
 
 def _end() -> None:
