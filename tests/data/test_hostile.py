@@ -210,3 +210,12 @@ def test_memory_stays_under_a_gigabyte(tmp_path: Path) -> None:
     bombs = tuple(b for b in fuzz_data.BOMBS if b.name in wanted)
     for blast in fuzz_data.blasts(tmp_path, bombs):
         assert blast.held, blast
+
+
+def test_an_empty_parquet_table_has_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": pa.array([], pa.string()), "k": pa.array([], "int64")}), path)
+    assert [*parquet.rows(path)] == []
+    assert parquet.names_of(path) == (0, ["text", "k"])
+    with path.open("rb") as file:
+        assert list(parquet.read_frame(path, file).columns) == ["text", "k"]
