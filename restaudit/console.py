@@ -21,8 +21,12 @@ def print_table(console: Console, table: Table) -> None:
     breaks the lines, and no text is lost.
     """
     least = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
-    width = max(console.width, least)
-    console.print(table, width=width, crop=False, no_wrap=True, overflow="ignore")
+    # Rich never prints wider than its console, whatever width it is given.
+    before, console.width = console.width, max(console.width, least)
+    try:
+        console.print(table)
+    finally:
+        console.width = before
 
 
 class Reporter:
