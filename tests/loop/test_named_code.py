@@ -108,7 +108,7 @@ def test_a_note_of_another_user_or_in_another_form_allows_nothing(
 
 
 def test_a_name_that_the_plan_does_not_name_is_said(begun: Path, silent: Reporter) -> None:
-    with pytest.raises(BadInput, match="--code os:system: no code that .* names"):
+    with pytest.raises(BadInput, match=r"--code os:system: no code that .* names"):
         resume(begun, silent, code=["os:system"])
 
 
