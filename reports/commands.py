@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +57,8 @@ def after_run(run_path: Path) -> list[str]:
         return [f"{NO_MATPLOTLIB}, then {later}"]
     folder = run_path / REPORT
     try:
-        pictures = [draw(run_path, folder / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
+        pictures = [folder / f"{CHART}{suffix}" for suffix in (".svg", ".png")]
+        draw(run_path, pictures)
     except RestauditError as e:
         return [f"chart: not drawn: {e}; try again with: {later}"]
     return [f"chart: {pictures[0]}", f"report it: restaudit report {run_path}"]
@@ -79,26 +81,25 @@ def after_calibration(figures: Path, run: Path | None = None) -> list[str]:
     return [f"chart: {pictures[0]}"]
 
 
-def draw(run_path: Path, out: Path) -> Path:
-    """Draw one chart of a run folder and return where it is. Raises BadInput where matplotlib is
-    not installed.
+def draw(run_path: Path, places: Sequence[Path]) -> None:
+    """Draw the chart of a run folder at each place. Raises BadInput where matplotlib is not
+    installed, and what `reports.rendering.write_charts` raises.
     """
     if not _installed("matplotlib"):
         raise BadInput(
             "a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'"
         )
-    from reports.charts.reward_human import reward_human_chart
+    from reports.rendering import write_charts
     from restaudit.evidence.record import Run
 
     try:
-        reward_human_chart(Run(run_path), out)
+        write_charts(Run(run_path), places)
     except (KeyError, TypeError, ValueError) as e:
         raise BadInput(
             f"{run_path}: a recorded measurement or decision is not what this version expects "
             f"({type(e).__name__}: {e}); `restaudit verify {run_path}` says whether a file was "
             "changed"
         ) from None
-    return out
 
 
 def viewer_command(port: int) -> list[str]:
@@ -175,7 +176,9 @@ def chart(
     ] = None,
 ) -> None:
     """Draw reward against human score over the iterations of a run."""
-    typer.echo(draw(run, out or run / REPORT / f"{CHART}.svg"))
+    place = out or run / REPORT / f"{CHART}.svg"
+    draw(run, [place])
+    typer.echo(place)
 
 
 def _installed(package: str) -> bool:

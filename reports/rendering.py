@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,13 @@ LIBRARIES: Mapping[Format, tuple[str, ...]] = {
     "pdf": ("typst", "matplotlib"),
     "docx": ("python-docx", "lxml", "matplotlib"),
 }
+# The chart that a run leaves in its report folder when it ends, by the files' names.
+CHARTS: Mapping[str, str] = {f"reward_human{kind}": kind for kind in (".svg", ".png")}
+FORM_OF: Mapping[str, Format] = {f"{STEM}.{form}": form for form in FORMATS}
+LIBRARIES_OF: Mapping[str, tuple[str, ...]] = {
+    **{name: LIBRARIES[form] for name, form in FORM_OF.items()},
+    **dict.fromkeys(CHARTS, ("matplotlib",)),
+}
 
 
 def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> list[Path]:
@@ -49,13 +56,30 @@ def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> 
 
     document = run_report(run)
     folder = out or run.path / FOLDER
-    head = run.events[-1].hash if run.events else ""
     # Read before anything is written: what cannot be read must not leave a report without it.
     before = _manifest(folder, run.path)
     written = write(document, forms, folder, STEM, run.path)
     files = {path.name: data for path, data in written.items()}
-    _put(folder / MANIFEST, _noted(before, files, head, forms), run.path)
+    _put(folder / MANIFEST, _noted(before, files, run), run.path)
     return list(written)
+
+
+def write_charts(run: Run, places: Sequence[Path]) -> None:
+    """Draw the run's chart at each place; those in the run's report folder are noted in its
+    manifest, so that `restaudit verify` can draw them again and compare.
+
+    Raises BadInput for a run whose measurements cannot be read, for another file type, and where a
+    place cannot be written.
+    """
+    from reports.charts.reward_human import reward_human_chart
+
+    folder = run.path / FOLDER
+    ours = {path.name for path in places if path.parent == folder and path.name in CHARTS}
+    before = _manifest(folder, run.path) if ours else {}
+    drawn = {path.name: reward_human_chart(run, path) for path in places}
+    if ours:
+        noted = _noted(before, {name: drawn[name] for name in sorted(ours)}, run)
+        _put(folder / MANIFEST, noted, run.path)
 
 
 def write(
@@ -89,27 +113,40 @@ def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
     A file is left out where the versions that made it are not those at hand. Raises BadInput where
     a record that the report reads cannot be read.
     """
-    from reports.run_report.build import run_report
-
     made_with = _manifest(run / FOLDER, run).get("renderer", {})
-    forms = {f"{STEM}.{form}": form for form in FORMATS}
+    rendered = _Again(Run(run))
     digests: dict[str, str] = {}
-    document: Document | None = None
     for name in names:
-        form = forms.get(name)
         # Other versions may draw differently: a difference would then accuse nobody.
-        if form is None or not _versions([form]).items() <= made_with.items():
-            continue
-        document = document or run_report(Run(run))
-        digests[name] = hashlib.sha256(render(document, form)).hexdigest()
+        if name in LIBRARIES_OF and _versions([name]).items() <= made_with.items():
+            digests[name] = hashlib.sha256(rendered.bytes_of(name)).hexdigest()
     return digests
 
 
-def _noted(
-    old: Mapping[str, Any], files: Mapping[str, bytes], head: str, forms: Sequence[Format]
-) -> bytes:
+class _Again:
+    """The files of a run's report folder, rendered from its record; the document is built once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def document(self) -> Document:
+        from reports.run_report.build import run_report
+
+        return run_report(self.run)
+
+    def bytes_of(self, name: str) -> bytes:
+        if name in CHARTS:
+            from reports.charts.reward_human import reward_human_bytes
+
+            return reward_human_bytes(self.run, CHARTS[name])
+        return render(self.document, FORM_OF[name])
+
+
+def _noted(old: Mapping[str, Any], files: Mapping[str, bytes], run: Run) -> bytes:
     """The manifest with what was rendered; files of an older head or other versions leave it."""
-    versions, entries = _versions(forms), {}
+    head = run.events[-1].hash if run.events else ""
+    versions, entries = _versions(files), {}
     if old.get("head") == head:
         before = old.get("renderer", {})
         versions = {**before, **versions}
@@ -138,8 +175,8 @@ def _manifest(folder: Path, run: Path) -> dict[str, Any]:
     return manifest
 
 
-def _versions(forms: Sequence[Format]) -> dict[str, str]:
-    libraries = sorted({name for form in forms for name in LIBRARIES[form]})
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    libraries = sorted({library for name in names for library in LIBRARIES_OF[name]})
     return {
         "restaudit": __version__,
         "code": code_digest(),

@@ -53,9 +53,9 @@ def blank(size: tuple[float, float]) -> Figure:
 
 def write(
     out: Path, draw: Callable[[], Figure], *, title: str, text: str, run: Path | None = None
-) -> None:
-    """Write a figure as SVG, or as PNG where `out` ends in .png; `text` describes it to who cannot
-    see it. `run` is the run folder that `out` may lie in.
+) -> bytes:
+    """Write a figure as SVG, or as PNG where `out` ends in .png, and return its bytes; `text`
+    describes it to who cannot see it. `run` is the run folder that `out` may lie in.
 
     Raises BadInput for another file type or a place that cannot be written.
     """
@@ -71,6 +71,7 @@ def write(
         raise BadInput(
             f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out"
         ) from None
+    return data
 
 
 def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> bytes:

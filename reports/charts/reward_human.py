@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.charts.drawing import FAINT, INK, RULE, blank, write
+from reports.charts.drawing import FAINT, INK, RULE, blank, drawn, write
 from reports.record import series
 from restaudit.evidence.record import Run
 from restaudit.gates import Decision
@@ -53,17 +53,26 @@ VERDICTS = {
 }
 
 
-def reward_human_chart(run: Run, out: Path) -> None:
-    """Write the chart as SVG, or as PNG where `out` ends in .png; the same run always gives the
-    same bytes.
+def reward_human_chart(run: Run, out: Path) -> bytes:
+    """Write the chart as SVG, or as PNG where `out` ends in .png, and return its bytes; the same
+    run always gives the same.
 
     Both scores are changes since the base policy, paired on the same audit prompts, in base-policy
     standard deviations, with 95% intervals. What could not be measured is named with its reason.
     Raises BadInput for a run whose measurements cannot be read, or another file type.
     """
-    title = _short(f"Reward against human score: {run.name}", 200)
-    text = _short(series.describe(series.reward_human_series(run), series.decisions(run)), 2000)
-    write(out, lambda: _draw(run), title=title, text=text, run=run.path)
+    return write(out, lambda: _draw(run), **_words(run), run=run.path)
+
+
+def reward_human_bytes(run: Run, kind: str) -> bytes:
+    """The chart as `reward_human_chart` writes it, of the kind ".svg" or ".png"."""
+    return drawn(lambda: _draw(run), kind, **_words(run))
+
+
+def _words(run: Run) -> dict[str, str]:
+    described = series.describe(series.reward_human_series(run), series.decisions(run))
+    title = f"Reward against human score: {run.name}"
+    return {"title": _short(title, 200), "text": _short(described, 2000)}
 
 
 def _draw(run: Run) -> Figure:

@@ -64,7 +64,7 @@ def test_a_damaged_measurement_is_one_clear_message(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "g01/i01/measurements.json").write_text('{"measurements": [{"name": 3}]}')
     with pytest.raises(BadInput, match=r"g01/i01/measurements\.json: .*human"):
-        commands.draw(run, tmp_path / "chart.svg")
+        commands.draw(run, [tmp_path / "chart.svg"])
     assert "not drawn" in commands.after_run(run)[0]
 
 
@@ -75,7 +75,7 @@ def test_without_matplotlib_the_line_says_what_to_install(
     run = make_run(tmp_path / "run")
     assert "pip install 'restaudit[charts]'" in commands.after_run(run)[0]
     with pytest.raises(BadInput, match=r"restaudit\[charts\]"):
-        commands.draw(run, tmp_path / "chart.svg")
+        commands.draw(run, [tmp_path / "chart.svg"])
 
 
 def test_without_streamlit_the_message_says_what_to_install(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.commands import after_run
 from reports.document.model import Document, Table, cited
 from reports.document.render import FORMATS, formats, render
 from reports.rendering import code_digest, rerender, write_report
@@ -210,7 +211,31 @@ def test_other_code_of_the_same_version_does_not_accuse_anybody(tmp_path: Path) 
         verify(run)
     manifest["renderer"]["code"] = "0" * 64
     path.write_text(json.dumps(manifest))
-    assert "could not be with the versions at hand" in str(verify(run).rendering)
+    checked = verify(run)
+    assert "versions at hand are not those that rendered it" in str(checked.rendering)
+    assert "report/report.html" in {u.name for u in checked.unchecked}
+
+
+def test_the_chart_that_a_run_leaves_is_drawn_again_and_compared(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    after_run(run)
+    drawn = {"report/manifest.json", "report/reward_human.png", "report/reward_human.svg"}
+    assert {p.relative_to(run).as_posix() for p in (run / "report").iterdir()} == drawn
+    assert verify(run).unchecked == ()
+    # A report beside it leaves it vouched for.
+    write_report(Run(run), ("md",))
+    assert verify(run).unchecked == ()
+    # And a forged one is found, also where its manifest was made to fit.
+    picture, path = run / "report/reward_human.svg", run / "report/manifest.json"
+    picture.write_bytes(picture.read_bytes().replace(b"</svg>", b"<!-- --></svg>"))
+    manifest = json.loads(path.read_text())
+    manifest["files"]["reward_human.svg"] = {
+        "sha256": hashlib.sha256(picture.read_bytes()).hexdigest(),
+        "bytes": picture.stat().st_size,
+    }
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(VerificationFailed, match=r"reward_human\.svg: does not follow"):
+        verify(run)
 
 
 def test_formats_are_words_of_a_list() -> None:
