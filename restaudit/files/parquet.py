@@ -200,12 +200,12 @@ class _Held:
     """Keeps every text once, and counts the memory of those that are kept."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.known, self.count = path, dict[str, str](), 0
+        self.path, self.known, self.count = path, dict[str | bytes, str | bytes](), 0
         self.most = max(UNPACKED, RATIO * size_of(path))
 
     def keep(self, value: Any, name: str) -> Any:
         """The same value, of the texts that are kept."""
-        if isinstance(value, str):
+        if isinstance(value, str | bytes):
             known = self.known.get(value)
             if known is None:
                 self.known[value] = known = value

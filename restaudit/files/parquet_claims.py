@@ -22,8 +22,9 @@ FOOTER, MOST_FACTS = 16 << 20, 3_000_000
 # Numbers and texts in a column (a list counts each of its own): what any file may hold, and for
 # each byte on the disk beyond that.
 VALUES, VALUES_A_BYTE = 8_000_000, 8
-# Bytes of one unpacked page. The usual writers begin a new one at 1 MB.
-PAGE = 128 << 20
+# Bytes of one unpacked page (the usual writers begin a new one at 1 MB), and of texts that may be as
+# long as a page and are read at a time.
+PAGE, STEP = 64 << 20, 16 << 20
 # Bytes of a column's unpacked pages for each byte on the disk. They are unpacked one by one.
 PAGES = 100
 # Bytes of a page's header: it may hold the least and the greatest text of the page.
@@ -99,7 +100,7 @@ def _step(path: Path, leaf: _Leaf, of: _Sums) -> int:
             f"{path}: column '{leaf.path}': texts in lists, written so that they may unpack to any "
             "size (DELTA_BYTE_ARRAY, or of one length); write it in another way"
         )
-    return max(1, min(BATCH, PAGE // of.one))
+    return max(1, min(BATCH, STEP // of.one))
 
 
 def _footer(path: Path, file: IO[bytes], size: int) -> bytes:
