@@ -108,10 +108,11 @@ def _let_go() -> None:
 
 
 def _machine(error: OSError) -> int:
-    what = str(error.filename) if error.filename else "the output"
-    done = "cannot be read or written" if error.filename else "cannot be written"
-    _let_go()
-    _say(f"restaudit: {what}: {done}: {error.strerror}")
+    if error.filename:
+        _say(f"restaudit: {error.filename}: cannot be read or written: {error.strerror}")
+    else:
+        _let_go()
+        _say(f"restaudit: the output: cannot be written: {error.strerror}")
     return int(Exit.BAD_INPUT)
 
 
