@@ -1,10 +1,12 @@
-"""The table of attacks, random changes, and inputs made to fill the memory, on both verifiers.
+"""The table of attacks and random changes on both verifiers, mutations of every file that is read,
+and inputs made to fill the memory.
 
-    python -m benchmarks.attacks [--changes N]
+    python -m benchmarks.attacks [--changes N] [--mutations N]
 
-Prints by area how many attacks were tried and how many held: both verifiers said what the table says.
-Exit code 1 where one did not hold, a verifier took a gibibyte, or it all took five minutes of
-processor time (on a shared machine the clock on the wall is the neighbours').
+Prints by area how many attacks were tried and how many held: both verifiers said what the table
+says, a reader ended in rows or in one sentence. Exit code 1 where one did not hold, a reader took a
+gibibyte, or it all took five minutes of processor time (on a shared machine the clock on the wall
+is the neighbours').
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ import time
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.fuzz_data import blasts, fuzz_data
+from benchmarks.fuzz_models import fuzz_models
+from benchmarks.fuzz_records import fuzz_records
 from restaudit.evidence import ledger
 from tests.evidence import attacks
 from tests.evidence.attacks import ATTACKS, FOLDER, MEASURED, Bench
@@ -35,6 +40,8 @@ MEMORY = Path("/dev/shm")
 
 # (area, what was tried, whether it held)
 Row = tuple[str, str, bool]
+# (seed, mutations a reader) to how many were tried, how many held, and the others
+Fuzz = Callable[[int, int], tuple[int, int, Sequence[object]]]
 
 
 # --- areas
@@ -57,9 +64,21 @@ def of_chance(bench: Bench, count: int) -> Iterator[Row]:
         yield "random changes", mutation.done, is_same
 
 
-# A place for more: each is given the bench, and yields a row for everything it tried. Areas of
-# other rooms (links planted before each command, readers' fuzz) belong here, one function each.
-AREAS: tuple[Callable[[Bench], Iterator[Row]], ...] = (of_the_table,)
+def of_readers(count: int) -> Iterator[Row]:
+    """Mutations of every file that something else than the verifiers reads: each ends in what was
+    read or in one sentence.
+    """
+    fuzzed: tuple[tuple[str, Fuzz], ...] = (
+        ("readers of data", fuzz_data),
+        ("readers of models", fuzz_models),
+        ("readers of runs", fuzz_records),
+    )
+    for area, fuzz in fuzzed:
+        tried, held, failures = fuzz(18, count)
+        yield from ((area, "", True) for _ in range(held))
+        yield from ((area, str(failure), False) for failure in failures)
+        if held + len(failures) != tried:
+            yield area, f"{tried - held - len(failures)} gave no answer", False
 
 
 # --- inputs made to fill the memory
@@ -149,7 +168,9 @@ HOSTILE: tuple[Callable[[Path], Path], ...] = (
 
 
 def of_memory(bench: Bench) -> Iterator[tuple[str, str, int, bool]]:
-    """Each input on each verifier, in a process of its own: (input, verifier, MiB, held)."""
+    """Each input on each verifier, and each bomb on its reader, in a process of its own: (input,
+    who read it, MiB, held).
+    """
     for hostile in HOSTILE:
         what = hostile(bench.copy("unsigned", "run"))
         for name, is_first in (("restaudit verify", True), ("verify_bundle.py", False)):
@@ -158,6 +179,10 @@ def of_memory(bench: Bench) -> Iterator[tuple[str, str, int, bool]]:
             expected = 0 if hostile is mappings_in_a_plan else 5
             is_held = code == expected and mebibytes < MOST_MEMORY
             yield hostile.__name__.replace("_", " "), name, mebibytes, is_held
+    folder = bench.place / "bombs"
+    folder.mkdir()
+    for blast in blasts(folder):
+        yield blast.bomb.name, "reader of data", blast.peak // MIB, blast.held
 
 
 # --- the table
@@ -166,13 +191,16 @@ def of_memory(bench: Bench) -> Iterator[tuple[str, str, int, bool]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", type=int, default=500, help="how many random changes")
+    parser.add_argument(
+        "--mutations", type=int, default=40, help="how many mutations for each reader of files"
+    )
     wanted = parser.parse_args()
     warnings.filterwarnings("ignore", message="Duplicate name")
     began = time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="attacks-", dir=MEMORY if MEMORY.is_dir() else None))
     tempfile.tempdir = str(place)
     try:
-        is_held = _all(Bench(place), wanted.changes)
+        is_held = _all(Bench(place), wanted.changes, wanted.mutations)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     used = os.times()
@@ -181,11 +209,10 @@ def main() -> int:
     return int(not is_held or seconds > MOST_TIME)
 
 
-def _all(bench: Bench, changes: int) -> bool:
+def _all(bench: Bench, changes: int, mutations_each: int) -> bool:
     tried: Counter[str] = Counter()
     held: Counter[str] = Counter()
-    areas = [area(bench) for area in AREAS]
-    for rows in (*areas, of_chance(bench, changes)):
+    for rows in (of_the_table(bench), of_chance(bench, changes), of_readers(mutations_each)):
         for area, name, is_held in rows:
             tried[area] += 1
             held[area] += is_held
