@@ -19,6 +19,7 @@ from reports.frameworks.commands import compliance, declare
 from reports.report_commands import report, why
 from reports.reward import commands as reward_model
 from reports.viewer import hosts
+from restaudit.console import say
 from restaudit.errors import BadInput, RestauditError
 
 VIEWER = Path(__file__).parent / "viewer" / "launch.py"
@@ -178,7 +179,7 @@ def chart(
     """Draw reward against human score over the iterations of a run."""
     place = out or run / REPORT / f"{CHART}.svg"
     draw(run, [place])
-    typer.echo(place)
+    say(place)
 
 
 def _installed(package: str) -> bool:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from restaudit.console import say
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Formats = Annotated[
     list[str] | None,
@@ -35,7 +37,7 @@ def report(
         folder_of(out, "reports and their manifest go there")
     wanted = formats(",".join(form or ["html,pdf"]))
     for path in write_report(Run(run), wanted, out):
-        typer.echo(path)
+        say(path)
 
 
 def why(
@@ -49,7 +51,7 @@ def why(
     from restaudit.evidence.record import Run
 
     for line in why_lines(Run(run), sample):
-        typer.echo(line)
+        say(line)
 
 
 def check_formats(form: str) -> None:

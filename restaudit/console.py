@@ -8,12 +8,44 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 
+from restaudit.files.signs import printable
+
 PLAIN_EVERY = 30.0
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print lines that may hold names and texts of a stranger's: none of their signs acts on the
+    terminal. `nl`: whether a line end follows.
+    """
+    typer.echo(shown(str(text)), err=err, nl=nl)
+
+
+def shown(text: str) -> str:
+    """Text of several lines as `printable` has each; tabs stay."""
+    return "\n".join(
+        "\t".join(printable(part) for part in line.split("\t")) for line in text.split("\n")
+    )
+
+
+class Terminal(Console):
+    """A console on which text only shows: rich hands on escape sequences that it is given."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """As rich renders it, with what would act on the terminal replaced in every text."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(shown(segment.text), segment.style)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -33,7 +65,7 @@ class Reporter:
     """Progress of long steps, and single lines between them. `quiet` shows lines only."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Terminal(highlight=False, soft_wrap=True)
         self.quiet = quiet
 
     def line(self, text: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.console import say
+
 if TYPE_CHECKING:
     from reports.exports.export import Export
     from restaudit.weights.export import Kind
@@ -76,7 +78,7 @@ def export(
         folder_of(out, "exports go there under their own names")
     if records:
         for path in write_exports(run, records, out or run / FOLDER):
-            typer.echo(path)
+            say(path)
     # A folder of weights has to be loadable as it is, so nothing else may lie in it.
     alone = len(weights) == 1 and not records
     for kind in weights:

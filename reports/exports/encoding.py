@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from restaudit.evidence.record import printable
 from restaudit.evidence.shown import NEWLINE, invisible
+from restaudit.files.signs import printable
 from restaudit.files.spreadsheet import guard
 
 

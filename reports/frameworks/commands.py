@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from restaudit.console import say
 from restaudit.errors import BadInput
 from restaudit.files import plain
 
@@ -34,7 +35,8 @@ def declare(
     from reports.frameworks.declared import keep, stored, template
     from reports.frameworks.forms import run_subject
     from reports.record.files import Records
-    from restaudit.evidence.record import Run, printable
+    from restaudit.evidence.record import Run
+    from restaudit.files.signs import printable
 
     records = Records(Run(run))
     subject = run_subject(records)
@@ -46,10 +48,10 @@ def declare(
             )
         form = template(subject, by_record(records), stored(subject))
         if out is None:
-            typer.echo(form, nl=False)
+            say(form, nl=False)
             return
         _write(out, form.encode("utf-8"), run)
-        typer.echo(f"form: {out}; when it is filled: restaudit declare {run} --from {out}")
+        say(f"form: {out}; when it is filled: restaudit declare {run} --from {out}")
         return
     if out is not None:
         raise BadInput(
@@ -57,11 +59,11 @@ def declare(
         )
     kept = keep(subject, file)
     by = printable(kept.declared_by) or "nobody"
-    typer.echo(
+    say(
         f"declared by {by}: {len(kept.answers)} answers, kept in {subject.path}, sha256 "
         f"{kept.sha256}"
     )
-    typer.echo(f"next: restaudit compliance {run}")
+    say(f"next: restaudit compliance {run}")
 
 
 def compliance(
@@ -94,13 +96,13 @@ def compliance(
     from restaudit.evidence.record import Run
 
     for o in Run(run).overrides():
-        typer.echo(
+        say(
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
             f"({', '.join(o.gates)}): {o.reason}"
         )
     names, forms = ",".join(framework or [ALL]), ",".join(output or ["html"])
     for path, coverage in documents(run, names, forms, out):
-        typer.echo(f"{path}: {coverage}")
+        say(f"{path}: {coverage}")
 
 
 def documents(run: Path, framework: str, output: str, out: Path | None) -> list[tuple[Path, str]]:

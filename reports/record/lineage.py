@@ -23,8 +23,9 @@ from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import Event
-from restaudit.evidence.record import BASE, ITERATION, Run, printable
+from restaudit.evidence.record import BASE, ITERATION, Run
 from restaudit.evidence.shown import figure
+from restaudit.files.signs import printable
 from restaudit.loop.select import kept_set, learned_weights, preference_pairs, thresholds
 
 BASE_MODEL = "policy.model"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.console import say
 from restaudit.errors import BadInput
 from restaudit.files import plain
 
@@ -70,11 +71,11 @@ def declare(
         )
     subject = reward_subject(folder, str(read_any(where).get("digest", "")))
     kept = keep(subject, given)
-    typer.echo(
+    say(
         f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in "
         f"{subject.path}"
     )
-    typer.echo(f"next: restaudit reward dossier {folder}")
+    say(f"next: restaudit reward dossier {folder}")
 
 
 def dossier(
@@ -157,10 +158,10 @@ def _written(data: bytes, out: Path | None, what: str, folder: Path) -> None:
     named.
     """
     if out is None:
-        typer.echo(data.decode("utf-8"), nl=False)
+        say(data.decode("utf-8"), nl=False)
         return
     try:
         plain.write_out(out, data, run=folder)
     except OSError as e:
         raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
-    typer.echo(f"{what}: {out}")
+    say(f"{what}: {out}")

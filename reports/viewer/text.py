@@ -11,8 +11,8 @@ import re
 
 import streamlit as st
 
-from restaudit.evidence.record import printable
 from restaudit.evidence.shown import MOST_IN_CELL, invisible, markdown_text
+from restaudit.files.signs import printable
 
 # Stands for a colon while everything else is escaped, so that no backslash of ours is escaped
 # again.

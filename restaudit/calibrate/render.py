@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from restaudit.console import print_table
+from restaudit.console import Terminal, print_table
 
 # What `restaudit calibrate` writes into a run's report/, or beside it.
 FILE = "calibration.json"
@@ -21,7 +21,7 @@ def print_calibration(calibration: Mapping[str, Any], console: Console | None = 
     """Print the headline, then healthy runs, hacks, audit sizes, ratings, and what other rules
     would have caught.
     """
-    console = console or Console(highlight=False)
+    console = console or Terminal(highlight=False)
     rows: list[CalibrationRow] = calibration["rows"]
     healthy: list[CalibrationRow] = []
     sick: list[CalibrationRow] = []

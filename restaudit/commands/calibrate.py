@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restaudit.commands.program import MOST_SEED
+from restaudit.console import say
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def calibrate(
     # Reports of the run show the figures: whoever renders them does so again.
     for hook in metadata.entry_points(group="restaudit.calibrated"):
         for line in hook.load()(path, folder):
-            typer.echo(line)
-    typer.echo(f"figures: {path}")
+            say(line)
+    say(f"figures: {path}")
 
 
 def figures(

@@ -28,6 +28,7 @@ from restaudit.commands.reward import reward
 from restaudit.commands.seal import SigningKey, anchor, bundle, keys, sign
 from restaudit.commands.verify import verify
 from restaudit.commands.watch import watch
+from restaudit.console import say
 
 app = Program(
     name="restaudit",
@@ -72,7 +73,7 @@ SMALL = (
 
 def _version(show: bool) -> None:
     if show:
-        typer.echo(f"restaudit {__version__}")
+        say(f"restaudit {__version__}")
         raise typer.Exit
 
 
@@ -93,7 +94,7 @@ def init(
     """Print a complete commented configuration: restaudit init > my.yaml."""
     from restaudit.config.reading import recipe_names, recipe_text
 
-    typer.echo("\n".join(recipe_names()) if names else recipe_text(recipe).rstrip())
+    say("\n".join(recipe_names()) if names else recipe_text(recipe).rstrip())
 
 
 @app.command()
@@ -192,11 +193,11 @@ def override(
     from restaudit.loop.running import how_to_go_on
 
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
-    typer.echo(
+    say(
         f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: "
         f"{done.reason}"
     )
-    typer.echo(how_to_go_on(Run(folder)))
+    say(how_to_go_on(Run(folder)))
 
 
 @app.command()
@@ -210,14 +211,14 @@ def status(folder: Folder) -> None:
     summary = record.summary()
     # Before the state: that somebody overrode a gate is the first thing to know of a run.
     print_overrides(record)
-    typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
-    typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
+    say(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
+    say(f"digest (equal for two runs of one plan on one machine): {record.digest}")
     if summary.state == "waiting":
         from restaudit.people.waiting import what_is_missing
 
-        typer.echo(what_is_missing(record) or f"all ratings are in; {how_to_go_on(record)}")
+        say(what_is_missing(record) or f"all ratings are in; {how_to_go_on(record)}")
     if summary.state == "stopped":
-        typer.echo(how_to_go_on(record))
+        say(how_to_go_on(record))
     print_summary(folder, overrides=False)
 
 
@@ -244,7 +245,7 @@ def _register_plugins() -> None:
             register = point.load()
         # A broken package of somebody else must not take the whole command line away.
         except ImportError as e:
-            typer.echo(
+            say(
                 f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}",
                 err=True,
             )

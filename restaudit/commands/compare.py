@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from restaudit.commands.program import listed
+from restaudit.console import say
 from restaudit.errors import BadInput
 
 HOOKS = "restaudit.compare"
@@ -127,7 +128,7 @@ def compare(
     else:
         written = hooks["runs"](given, form, out)
     for path in written:
-        typer.echo(path)
+        say(path)
 
 
 def _hooks() -> dict[str, Any]:

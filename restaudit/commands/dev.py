@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restaudit.commands.program import Program
+from restaudit.console import say
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def new_probe(
     }
     for path, text in files.items():
         path.write_text(text, encoding="utf-8")
-        typer.echo(path.relative_to(root))
-    typer.echo(
+        say(path.relative_to(root))
+    say(
         "Measure what you mean, say where it is weak, then: restaudit dev docs; "
         f"pytest tests/probes/test_{name}.py tests/probes/test_catalogue.py"
     )
@@ -168,7 +169,7 @@ def docs() -> None:
     after = with_tables(before)
     path.write_text(after, encoding="utf-8")
     outcome = "as it was" if after == before else "rewritten"
-    typer.echo(f"docs/probes.md: {outcome}")
+    say(f"docs/probes.md: {outcome}")
 
 
 def with_tables(text: str) -> str:

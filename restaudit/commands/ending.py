@@ -165,7 +165,7 @@ def _frames(error: Exception) -> list[traceback.FrameSummary]:
 
 def _say(message: str) -> None:
     # A name in the message may come from a stranger's folder, with signs that act on a terminal.
-    from restaudit.evidence.record import printable
+    from restaudit.files.signs import printable
 
     # Nothing is left to say it with where standard error is gone too.
     with suppress(OSError, ValueError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restaudit.commands.program import COLUMN, MOST, MOST_SEED, keyed, listed
+from restaudit.console import say
 from restaudit.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
@@ -287,8 +288,7 @@ def _writable(path: Path | None) -> None:
 
 
 def _out(result: ProbeResult, output: Format, json_file: Path | None) -> None:
-    from rich.console import Console
-
+    from restaudit.console import Terminal
     from restaudit.files import plain
     from restaudit.probing.show import as_json, show
 
@@ -299,8 +299,8 @@ def _out(result: ProbeResult, output: Format, json_file: Path | None) -> None:
             raise BadInput(f"{json_file}: cannot be written: {e.strerror}") from None
     if output is Format.JSON:
         # Nothing else goes to standard output, which a program may be reading.
-        typer.echo(as_json(result), nl=False)
+        say(as_json(result), nl=False)
     else:
-        show(result, Console(highlight=False))
+        show(result, Terminal(highlight=False))
         if json_file is not None:
-            typer.echo(f"measurements: {json_file}")
+            say(f"measurements: {json_file}")

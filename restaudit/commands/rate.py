@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restaudit.commands.program import MOST, MOST_SEED, Program
+from restaudit.console import say
 from restaudit.errors import BadInput
 from restaudit.people.rating.asking import (
     DIMENSION,
@@ -161,15 +162,15 @@ def export(
     shown += f", {tasks.checks} shown twice"
     if tasks.anchors:
         shown += f", {tasks.anchors} anchors"
-    typer.echo(
+    say(
         f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to "
         f"{tasks.scale[1]}"
     )
     for note in tasks.notes:
-        typer.echo(f"  {note}")
+        say(f"  {note}")
     for path in written:
-        typer.echo(f"wrote {path}")
-    typer.echo(f"take the ratings back: restaudit rate import {folder} FILE")
+        say(f"wrote {path}")
+    say(f"take the ratings back: restaudit rate import {folder} FILE")
 
 
 @rate.command("import")
@@ -216,25 +217,25 @@ def take(
             rater=rater,
             skip_known=skip_known,
         )
-    typer.echo(
+    say(
         f"{file}: {report.accepted} ratings taken ({report.format}), {report.checks} of them "
         "repeats"
     )
     if report.known:
-        typer.echo(f"  {report.known} were in already and were passed over")
+        say(f"  {report.known} were in already and were passed over")
     for what, count in report.skipped.items():
-        typer.echo(f"  not a vote: {count} x {what}")
+        say(f"  not a vote: {count} x {what}")
     if report.untimed:
-        typer.echo(
+        say(
             f"  {report.untimed} without a time: the layout has none; they are younger than their "
             "item's id"
         )
     for note in report.notes:
-        typer.echo(f"  {note}")
+        say(f"  {note}")
     for name in report.tasks:
-        typer.echo(_line(progress_of(folder, name)))
+        say(_line(progress_of(folder, name)))
     for one in report.per_rater:
-        typer.echo(_rater_line(one))
+        say(_rater_line(one))
 
 
 @rate.command("status")
@@ -252,29 +253,29 @@ def status(folder: RunFolder) -> None:
         # given again.
         lost = torn_note(human_folder(folder), file)
         if lost is not None:
-            typer.echo(lost)
+            say(lost)
     sets, compared = task_sets(folder), pair_sets(folder)
     if not sets and not compared:
-        typer.echo(f"{folder}: no rating tasks were drawn; first: restaudit rate export {folder}")
+        say(f"{folder}: no rating tasks were drawn; first: restaudit rate export {folder}")
     for tasks in sets:
         at = progress(folder, tasks.name)
-        typer.echo(_line(at))
-        typer.echo(
+        say(_line(at))
+        say(
             f"  {tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}; samples of "
             f"{', '.join(tasks.iterations)}"
         )
         for one in at.per_rater:
-            typer.echo(_rater_line(one))
+            say(_rater_line(one))
 
     for two in compared:
         at = pair_progress(folder, two.name)
-        typer.echo(_line(at))
-        typer.echo(
+        say(_line(at))
+        say(
             f"  {two.dimension}, A or B; {named(two.second, two.first)} against "
             f"{named(two.first, two.second)}"
         )
         for one in at.per_rater:
-            typer.echo(_rater_line(one))
+            say(_rater_line(one))
 
 
 def _suffix(layout: Layout) -> str:
@@ -386,13 +387,13 @@ def pairs(
     suffix = ".jsonl" if format is PairLayout.NATIVE else ".csv"
     place = out or Path(f"{pair_set.name}-{format.value}{suffix}")
     written = export_pairs(folder, pair_set.name, format=format.value, out=place)
-    typer.echo(
+    say(
         f"{pair_set.name}: {pair_set.items} pairs, {pair_set.checks} of them shown a second time; "
         f"{of_raters(pair_set.raters)} each"
     )
     for line in (*pair_set.notes, *(f"wrote {path}" for path in written)):
-        typer.echo(f"  {line}")
-    typer.echo(
+        say(f"  {line}")
+    say(
         f"take the choices back: restaudit rate import {folder} FILE, then: restaudit rate wins "
         f"{folder}"
     )
@@ -415,9 +416,9 @@ def wins(
     # Each set by itself: two sets may ask about other policies.
     names = [p.name for p in pair_sets(folder)] if name is None else [name]
     if not names:
-        typer.echo(f"{folder}: no pairs were drawn; first: restaudit rate pairs {folder}")
+        say(f"{folder}: no pairs were drawn; first: restaudit rate pairs {folder}")
     for one in names:
         result = count(folder, one)
-        typer.echo(f"{one}: {in_words(result)}")
+        say(f"{one}: {in_words(result)}")
         for line in beside(result):
-            typer.echo(f"  {line}")
+            say(f"  {line}")

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from restaudit.commands.program import MOST, MOST_SEED, Code, Program, keyed
+from restaudit.console import say
 from restaudit.errors import BadInput
 
 reward = Program(
@@ -58,15 +59,15 @@ def train(
     from restaudit.reward_audit.standalone import configured
 
     built = configured(config, changes or []).build(out)
-    typer.echo(f"{out}: {built.name}, {built.members} member(s), digest {built.digest[:16]}")
+    say(f"{out}: {built.name}, {built.members} member(s), digest {built.digest[:16]}")
     facts = _facts(out)
     if isinstance(facts["data"], dict) and (dropped := facts["data"]["rows"]["dropped"]):
         rows = facts["data"]["rows"]
         left_out = ", ".join(f"{n} {why}" for why, n in dropped.items())
-        typer.echo(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
+        say(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
     # Nobody has stressed it yet, so the best that can be said is NOT ESTABLISHED.
     _print_verdict(facts, None)
-    typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
+    say(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
 
 
 @reward.command("validate")
@@ -110,8 +111,7 @@ def validate_(
     """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration,
     trivial rules.
     """
-    from rich.console import Console
-
+    from restaudit.console import Terminal
     from restaudit.evidence.record import json_bytes
     from restaudit.files import plain
     from restaudit.files.strict import NotStrict, parse_yaml
@@ -139,12 +139,12 @@ def validate_(
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
     path = out or beside(folder) / VALIDATION / f"{name}.json"
     # Shown first: what was measured must not be lost because a disk is full.
-    show(result, Console(highlight=False))
+    show(result, Terminal(highlight=False))
     try:
         plain.write_out(path, json_bytes(result.to_json()), run=folder)
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
-    typer.echo(f"report: {path}")
+    say(f"report: {path}")
 
 
 @reward.command("stress")
@@ -203,7 +203,7 @@ def stress_(
     path = out or beside(folder) / STRESS
     plain.write_out(path, json_bytes(report), run=folder)
     _print_verdict(_facts(where), report)
-    typer.echo(f"report: {path}")
+    say(f"report: {path}")
 
 
 @reward.command("diff")
@@ -211,27 +211,27 @@ def diff(left: Folder, right: Folder) -> None:
     """What differs between two reward models: data, raters, settings, and how well each predicts
     people.
     """
-    from restaudit.evidence.record import printable
+    from restaudit.files.signs import printable
     from restaudit.reward.dossier import differences
     from restaudit.reward_audit.standalone import opened
 
     found = differences(*(_facts(opened(f)[1]) for f in (left, right)))
     for d in found:
-        typer.echo(f"{d.path}\n  - {printable(d.left)}\n  + {printable(d.right)}")
+        say(f"{d.path}\n  - {printable(d.left)}\n  + {printable(d.right)}")
     if found:
-        typer.echo(f"{len(found)} facts differ")
+        say(f"{len(found)} facts differ")
     else:
-        typer.echo("the two dossiers say the same")
+        say("the two dossiers say the same")
 
 
 def _print_verdict(facts: dict[str, Any], report: dict[str, Any] | None) -> None:
-    from restaudit.evidence.record import printable
+    from restaudit.files.signs import printable
     from restaudit.reward_audit.verdict import verdict
 
     word, reasons = verdict(facts, report)
-    typer.echo(f"{word}: {printable(' '.join(reasons))}")
+    say(f"{word}: {printable(' '.join(reasons))}")
     for failure in (report or {}).get("failures", []):
-        typer.echo(f"  FAIL {printable(failure)}")
+        say(f"  FAIL {printable(failure)}")
 
 
 def _facts(folder: Path) -> dict[str, Any]:

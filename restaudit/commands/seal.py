@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from restaudit.commands.program import Program
+from restaudit.console import say
 from restaudit.errors import BadInput, RestauditError
 from restaudit.files import plain
 
@@ -41,9 +42,9 @@ def new(
     from restaudit.evidence.seal.keys import new_key
 
     private, public, key_id = new_key(out)
-    typer.echo(f"private key: {private} (keep it to yourself; who has it can sign as you)")
-    typer.echo(f"public key:  {public} (hand it out, by another way than the runs)")
-    typer.echo(f"key id:      {key_id}")
+    say(f"private key: {private} (keep it to yourself; who has it can sign as you)")
+    say(f"public key:  {public} (hand it out, by another way than the runs)")
+    say(f"key id:      {key_id}")
 
 
 def sign(folder: Folder, key: SigningKey = None) -> None:
@@ -59,7 +60,7 @@ def sign(folder: Folder, key: SigningKey = None) -> None:
     reporter.quiet = not reporter.console.is_terminal
     with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
         path, files, head = sign_report(folder, signer, advance)
-    typer.echo(
+    say(
         f"{path}: {files} file(s) under report/ and the head {head}, signed with key "
         f"{signer.key_id}"
     )
@@ -113,28 +114,26 @@ def anchor(
             out or folder.absolute().parent / f"{folder.absolute().name}-{made.seq:04d}.anchor.json"
         )
         _written(path, made.to_bytes())
-        typer.echo(made.line)
-        typer.echo(
+        say(made.line)
+        say(
             f"anchor: {path}  (give it, or the line above, to somebody who keeps it where you "
             "cannot change it)"
         )
         return
     witnessed = load_anchor(check)
     since = check_anchor(witnessed, record.events, record.plan)
-    typer.echo(
+    say(
         f"{folder}: holds the witnessed head {witnessed.head} (event {witnessed.seq}); "
         f"{_since(since)}"
     )
     if tsr is not None and tsa_cert is not None:
         from restaudit.evidence.seal.anchor import check_timestamp
 
-        typer.echo(
+        say(
             f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the "
             "authority you trust"
         )
-    typer.echo(
-        f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}"
-    )
+    say(f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}")
 
 
 def _since(count: int) -> str:
@@ -208,26 +207,24 @@ def bundle(
     with reporter.task("packing", total, "bytes") as advance:
         packed = pack(folder, path, wish, signer=signer, progress=advance)
     manifest = packed.manifest
-    typer.echo(
+    say(
         f"{packed.path}: {len(manifest.files)} files, {packed.bytes:,} bytes, sha256 "
         f"{packed.sha256}"
     )
     # Whoever packs it should know what the reader can no longer check.
     if manifest.redacted or manifest.left_out:
-        typer.echo(
+        say(
             f"{len(manifest.redacted)} file(s) with their texts taken out, "
             f"{len(manifest.left_out)} left out: these can no longer be checked against the ledger"
         )
     if without_texts and not packed.report:
-        typer.echo(
-            "the rendered report is not in it, since it shows samples (--with-report keeps it)"
-        )
+        say("the rendered report is not in it, since it shows samples (--with-report keeps it)")
     for note in manifest.notes:
-        typer.echo(f"  {note}")
+        say(f"  {note}")
     by = (
         f"signed with key {signer.key_id}"
         if signer
         else "not signed: what was replaced rests on nobody's word"
     )
-    typer.echo(f"manifest: {by}")
-    typer.echo(f"the reader checks it with: restaudit verify {packed.path.name}")
+    say(f"manifest: {by}")
+    say(f"the reader checks it with: restaudit verify {packed.path.name}")

@@ -10,14 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from probes.base import Measurement
-from restaudit.console import print_table
+from restaudit.console import Terminal, print_table, say
 from restaudit.errors import Halted, Interrupted, Waiting
 from restaudit.evidence.record import BASE, Run, step_kind
 from restaudit.evidence.shown import number
@@ -50,8 +49,8 @@ def finish(folder: Path, work: Callable[[], None], *, command: str | None = None
     # reports writes its documents here; restaudit may not import it.
     for hook in metadata.entry_points(group="restaudit.finished"):
         for line in hook.load()(folder):
-            typer.echo(line)
-    typer.echo(
+            say(line)
+    say(
         f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify "
         f"{folder})"
     )
@@ -84,7 +83,7 @@ STYLE = {"OK": "green", "WARN": "yellow", "HALT": "bold red", "INCONCLUSIVE": "c
 
 def print_overrides(run: Run, console: Console | None = None) -> None:
     """Print who let this run go on after HALT, and why; nothing where nobody did."""
-    console = console or Console(highlight=False)
+    console = console or Terminal(highlight=False)
     for o in run.overrides():
         console.print(
             f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT,",
@@ -96,7 +95,7 @@ def print_overrides(run: Run, console: Console | None = None) -> None:
 
 def print_summary(folder: Path, console: Console | None = None, *, overrides: bool = True) -> None:
     """Print what was measured so far; a run without an audited iteration prints one line."""
-    console = console or Console(highlight=False)
+    console = console or Terminal(highlight=False)
     run = Run(folder)
     # `status` prints them itself, above all else.
     if overrides:

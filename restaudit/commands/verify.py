@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.console import say
+
 if TYPE_CHECKING:
     from restaudit.evidence.seal.anchor import Anchor
     from restaudit.evidence.seal.keys import PublicKey
@@ -72,7 +74,7 @@ def verify(
     except VerificationFailed:
         # The message names the file, and not always what it was checked for.
         if stages:
-            typer.echo(f"the check stopped at: {stages[-1].title}", err=True)
+            say(f"the check stopped at: {stages[-1].title}", err=True)
         raise
     _print(folder, report, witnessed)
     if report.refused is not None:
@@ -114,37 +116,37 @@ def _check(
 
 
 def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
-    from restaudit.evidence.record import printable
     from restaudit.evidence.verify.sentences import anchored_line, signed_lines, standing_lines
+    from restaudit.files.signs import printable
 
     # Before anything that sounds well: who overrode, what was not checked, where the run stands.
     for line in standing_lines(report):
-        typer.echo(line)
-    typer.echo(
+        say(line)
+    say(
         f"{printable(str(folder))}: {report.files} files ({report.bytes:,} bytes) and "
         f"{report.events} events match"
     )
     if report.bundled is not None:
         _print_bundled(report.bundled)
-    typer.echo(
+    say(
         "decisions that follow from their measurements and the sealed policy: all "
         f"{report.decisions}"
     )
     if report.rendering is not None:
-        typer.echo(printable(report.rendering))
-    typer.echo(f"head:   {report.head}")
-    typer.echo(f"digest: {report.digest}")
+        say(printable(report.rendering))
+    say(f"head:   {report.head}")
+    say(f"digest: {report.digest}")
     for line in signed_lines(report.signed, report.events):
-        typer.echo(line)
-    typer.echo(anchored_line(anchor, report.since_anchor))
+        say(line)
+    say(anchored_line(anchor, report.since_anchor))
 
 
 def _print_bundled(bundled: Bundled) -> None:
     from restaudit.evidence.verify.sentences import is_partial, note_lines, partial_line
 
     if is_partial(bundled):
-        typer.echo(partial_line(bundled))
+        say(partial_line(bundled))
     if bundled.signed_by is not None:
-        typer.echo(f"manifest.json: signed with key {bundled.signed_by}")
+        say(f"manifest.json: signed with key {bundled.signed_by}")
     for line in note_lines(bundled):
-        typer.echo(f"  {line}")
+        say(f"  {line}")

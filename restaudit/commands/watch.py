@@ -9,6 +9,7 @@ import typer
 
 from restaudit.commands.program import COLUMN, MOST, keyed
 from restaudit.commands.seal import SigningKey
+from restaudit.console import say
 from restaudit.errors import Halted
 
 PLANNED = "Which looks are planned"
@@ -141,6 +142,6 @@ def _tell(command: str, run: Path) -> None:
         # and not raised, since exit code 4 says what matters: a gate said HALT.
         code = subprocess.run([*shlex.split(command), str(run)], check=False).returncode
     except (OSError, ValueError) as e:
-        typer.echo(f"--on-halt {command}: could not be run: {e}", err=True)
+        say(f"--on-halt {command}: could not be run: {e}", err=True)
         return
-    typer.echo(f"--on-halt {command}: exit code {code}", err=code != 0)
+    say(f"--on-halt {command}: exit code {code}", err=code != 0)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.evidence.record import Halt, Override, Run, printable
+from restaudit.evidence.record import Halt, Override, Run
 from restaudit.evidence.steps import Writer
+from restaudit.files.signs import printable
 
 if TYPE_CHECKING:
     from restaudit.evidence.seal.signer import Signer

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import socket
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.files import parquet, plain
 from restaudit.files.plain import NotPlain
+from restaudit.files.signs import printable
 from restaudit.files.strict import NotStrict, parse_json
 from restaudit.gates import Decision
 
@@ -105,8 +105,6 @@ ASKED = ("iteration", "sample_id", "prompt_id", "inclusion", "role")
 RATED_AT = ("item_id", "submitted_at", "order")
 TRAIN = ("epoch", "step", "loss", "learning_rate", "tokens", "grad_norm")
 
-CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # --- one run
 
@@ -506,18 +504,6 @@ def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         human=rows["sample_id"].map(scores["score"].mean()).astype("float64"),
         inclusion=rows["sample_id"].map(scores["inclusion"].first()).astype("float64"),
-    )
-
-
-def printable(text: str) -> str:
-    """Text of unknown origin as one line that a terminal or a page only shows: what would do more
-    becomes U+FFFD.
-
-    That is control characters, line and paragraph separators, surrogates, and the marks that
-    reverse the reading order.
-    """
-    return "".join(
-        "\ufffd" if unicodedata.category(c) in CONTROLS or c in REORDERING else c for c in text
     )
 
 

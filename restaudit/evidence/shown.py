@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from probes.base import Measurement
-from restaudit.evidence.record import CONTROLS, REORDERING, printable
+from restaudit.files.signs import CONTROLS, REORDERING, printable
 
 NOTHING = "–"
 LEVEL = 0.95

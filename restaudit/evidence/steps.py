@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput, Interrupted, RestauditError
 from restaudit.evidence import ledger
-from restaudit.evidence.record import WRITER, json_bytes, printable
+from restaudit.evidence.record import WRITER, json_bytes
 from restaudit.files import plain
+from restaudit.files.signs import printable
 
 if TYPE_CHECKING:
     from restaudit.evidence.seal.signer import Signer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from restaudit.calibrate.render import FILE, sentences
 from restaudit.errors import BadInput
-from restaudit.evidence.record import Run, printable, read_json
+from restaudit.evidence.record import Run, read_json
 from restaudit.files import plain
 from restaudit.files.plain import NotPlain
+from restaudit.files.signs import printable
 from restaudit.people.rating.status import of_raters
 
 # By the verdict on the feature that the probe found first.

@@ -89,9 +89,7 @@ def probe_models(
     Raises BadInput for a model or prompts that cannot be had, and for a file that cannot be
     written, before sampling.
     """
-    from rich.console import Console
-
-    from restaudit.console import Reporter
+    from restaudit.console import Reporter, Terminal
 
     # First what costs nothing: sampling takes minutes, and a bad path must not lose them.
     files = _files(sampling.save, against is not None)
@@ -100,7 +98,7 @@ def probe_models(
     table, system, notes = prompts_to_ask(sampling.prompts, sampling.limit)
     if sampling.system is not None:
         system = sampling.system
-    reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
+    reporter = Reporter(Terminal(stderr=True, highlight=False, soft_wrap=True))
     specs: list[tuple[str, Role]] = [(what, "policy")]
     if against is not None:
         specs.append((against, "base"))

@@ -23,9 +23,9 @@ from restaudit.data.feedback import Feedback, load_feedback
 from restaudit.data.near_duplicates import near_pairs
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import normalise
-from restaudit.evidence.record import printable
 from restaudit.evidence.shown import number, together
 from restaudit.evidence.steps import seed_of
+from restaudit.files.signs import printable
 from restaudit.reward.contract import Reward
 from restaudit.reward.examples import Examples, examples
 from restaudit.reward.validation.judged import Judged, from_examples, from_feedback

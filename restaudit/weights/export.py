@@ -18,9 +18,10 @@ from restaudit import __version__
 from restaudit.config import Config
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
-from restaudit.evidence.record import ADAPTER, BASE, Run, printable
+from restaudit.evidence.record import ADAPTER, BASE, Run
 from restaudit.evidence.shown import escaped_json
 from restaudit.files import plain
+from restaudit.files.signs import printable
 
 if TYPE_CHECKING:
     from restaudit.console import Reporter

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.evidence.record import printable
 from restaudit.files import given, plain
+from restaudit.files.signs import printable
 from restaudit.files.strict import NotStrict, parse_json
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 

@@ -19,9 +19,10 @@ from restaudit.commands.summary import print_overrides, print_summary
 from restaudit.errors import BadInput
 from restaudit.evidence import record
 from restaudit.evidence.override import override, wrong_text
-from restaudit.evidence.record import Run, printable
+from restaudit.evidence.record import Run
 from restaudit.evidence.steps import Writer
 from restaudit.evidence.verify import verify
+from restaudit.files.signs import printable
 from tests.recorded import finish_step
 
 BY, REASON = "Ada Moreau", "the raters were shown an older version of the texts"

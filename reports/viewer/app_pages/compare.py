@@ -9,7 +9,8 @@ import streamlit as st
 from reports.viewer import badges, blocks, comparing, frame, reading
 from reports.viewer.text import said
 from restaudit.errors import BadInput
-from restaudit.evidence.record import Run, Summary, printable
+from restaudit.evidence.record import Run, Summary
+from restaudit.files.signs import printable
 
 MOST_SHOWN = 80
 

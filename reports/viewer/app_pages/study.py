@@ -13,7 +13,7 @@ from reports.document.model import Document
 from reports.viewer import blocks, frame
 from reports.viewer.text import said
 from restaudit.errors import BadInput
-from restaudit.evidence.record import printable
+from restaudit.files.signs import printable
 
 KEY = "study"
 FILE = "study.json"

@@ -18,7 +18,6 @@ from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence.bundle.manifest import FILE as MANIFEST
 from restaudit.evidence.bundle.unpack import opened
 from restaudit.evidence.ledger import FileDigest
-from restaudit.evidence.record import printable
 from restaudit.evidence.seal.anchor import Anchor, load_anchor
 from restaudit.evidence.seal.keys import LARGEST, PublicKey, parse_public
 from restaudit.evidence.verify import Report, Stage, recorded_bytes
@@ -35,6 +34,7 @@ from restaudit.evidence.verify.sentences import (
 )
 from restaudit.evidence.verify.stages import within
 from restaudit.files import plain
+from restaudit.files.signs import printable
 
 MIB = 1 << 20
 # An upload lies in the app's memory; what it unpacks to, on its disk.

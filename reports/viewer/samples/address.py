@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 from reports.viewer.text import said
-from restaudit.evidence.record import printable
+from restaudit.files.signs import printable
 
 MOST_SHOWN, MOST_TYPED = 80, 200
 PAGE, OFF = "page", "no"

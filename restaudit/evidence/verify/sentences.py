@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from restaudit.evidence.record import printable
 from restaudit.evidence.seal.anchor import Anchor
 from restaudit.evidence.verify.bundled import Bundled
 from restaudit.evidence.verify.check import Report
 from restaudit.evidence.verify.signatures import Signed
+from restaudit.files.signs import printable
 
 UNANCHORED = (
     "UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild "

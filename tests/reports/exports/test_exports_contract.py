@@ -27,7 +27,7 @@ from reports.exports.encoding import clean, csv_cell
 from reports.exports.export import MANIFEST, chosen, exports, write_exports
 from reports.exports.facts import RunFacts
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.evidence.record import REORDERING
+from restaudit.files.signs import REORDERING
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run
 
