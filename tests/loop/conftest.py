@@ -1,6 +1,7 @@
 """A whole run on a tiny model: prompts in a file, a Python reward and a simulated human score."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from restaudit.config import Config
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
+from restaudit.loop.named_code import remember
 
 REWARD = '''
 """Rewards and a stand-in for raters, both functions of the text alone."""
@@ -67,6 +69,16 @@ def make_job_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+def own_copy(run: Path, to: Path) -> Path:
+    """A copy of a run to go on with: as if this user had sealed it there, code that it names
+    included.
+    """
+    shutil.copytree(run, to)
+    plan = (to / "plan.json").read_bytes()
+    remember(to, plan, json.loads(plan)["config"])
+    return to
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from restaudit.loop.refit import ASKED, ASKED_FILE, two_by_two
 from restaudit.loop.running import resume, start
 from restaudit.people.waiting import SHEETS
 from restaudit.reward_audit.standalone import refitted
-from tests.loop.conftest import make_job_folder, tiny_raw
+from tests.loop.conftest import make_job_folder, own_copy, tiny_raw
 from tests.reward.test_trained import pairs, ratings
 
 SILENT = Reporter(quiet=True)
@@ -83,15 +83,13 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 @pytest.fixture(scope="module", params=["ratings", "pairs"])
 def folder(request, tiny_policy, tiny_encoder, tmp_path_factory):
     """A folder with a run that waits (`run`), and the same run gone on to its end (`done`)."""
-    import shutil
-
     with pytest.MonkeyPatch.context() as patch:
         place = make_job_folder(tmp_path_factory.mktemp("refit"), patch)
         config = parse(_raw(tiny_policy, tiny_encoder, place, kind=request.param))
         with pytest.raises(Waiting) as stop:
             start(config, place / "run", SILENT)
         (place / "said.txt").write_text(str(stop.value), encoding="utf-8")
-        shutil.copytree(place / "run", place / "done")
+        own_copy(place / "run", place / "done")
         judge(place / "done")
         resume(place / "done", SILENT)
         yield place
@@ -171,9 +169,7 @@ def test_from_there_on_everything_is_scored_by_the_new_reward_and_before_by_the_
     ],
 )
 def test_what_cannot_be_a_judgement_is_refused_with_its_row(folder, tmp_path, change, says):
-    import shutil
-
-    shutil.copytree(folder / "run", tmp_path / "run")
+    own_copy(folder / "run", tmp_path / "run")
     path = judge(tmp_path / "run")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

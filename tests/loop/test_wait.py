@@ -3,7 +3,6 @@ used.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from restaudit.evidence.verify import verify
 from restaudit.loop import waiting
 from restaudit.loop.running import resume, start
 from restaudit.people.waiting import tasks_name, what_is_missing
-from tests.loop.conftest import make_job_folder, tiny_raw
+from tests.loop.conftest import make_job_folder, own_copy, tiny_raw
 from tests.loop.raters import PEOPLE, opinion, rate
 
 LOOKS = ("g01/i01", "g01/i02")
@@ -53,9 +52,9 @@ def recorded(config, tmp_path_factory):
         folder = make_job_folder(tmp_path_factory.mktemp("people"), patch)
         with pytest.raises(Waiting):
             start(config, folder / "asked", SILENT)
-        shutil.copytree(folder / "asked", folder / "rated")
+        own_copy(folder / "asked", folder / "rated")
         rated(folder / "rated", LOOKS[0])
-        shutil.copytree(folder / "rated", folder / "done")
+        own_copy(folder / "rated", folder / "done")
         rated(folder / "done", LOOKS[1])
         yield folder
 
@@ -63,7 +62,7 @@ def recorded(config, tmp_path_factory):
 @pytest.fixture
 def asked(recorded, tmp_path):
     """A run that stopped at its first look, nothing rated yet."""
-    return shutil.copytree(recorded / "asked", tmp_path / "run")
+    return own_copy(recorded / "asked", tmp_path / "run")
 
 
 @pytest.fixture
@@ -204,7 +203,7 @@ def test_what_was_asked_is_in_the_record_without_names_that_differ_between_runs(
 
 @pytest.mark.parametrize("file", ["ratings.parquet", "rated_at.parquet", "asked.parquet"])
 def test_a_rating_edited_after_sealing_is_found(recorded, tmp_path, file):
-    run = shutil.copytree(recorded / "rated", tmp_path / "run")
+    run = own_copy(recorded / "rated", tmp_path / "run")
     verify(run)
     path = run / "g01/i01" / file
     table = pd.read_parquet(path)
@@ -216,7 +215,7 @@ def test_a_rating_edited_after_sealing_is_found(recorded, tmp_path, file):
 
 
 def test_ratings_that_come_after_sealing_change_nothing(recorded, tmp_path):
-    run = shutil.copytree(recorded / "rated", tmp_path / "run")
+    run = own_copy(recorded / "rated", tmp_path / "run")
     sealed = Run(run).look_ratings("g01/i01")
     rate(run, "g01-i01", raters=("late",))
     pd.testing.assert_frame_equal(sealed, Run(run).look_ratings("g01/i01"))
