@@ -318,7 +318,7 @@ def test_one_prompt_runs_and_has_no_interval(run_probe: Call, tmp_path: Path) ->
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "an unknown name": (("--only", "divergence.rewad"), "nearest: divergence.reward"),
     "nothing like it": (("--only", "zzz"), "probes: divergence"),
-    "a level in percent": (("--level", "95"), "--level 95: expected a number between 0 and 1"),
+    "a level in percent": (("--level", "95"), "less than or equal to 1"),
     "too few resamples": (("--resamples", "10"), "100"),
     "a mapping without =": (("--column", "text"), "--column text: expected NAME=COLUMN"),
     "an unknown standard name": (("--column", "colour=x"), "no such column is read"),
