@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from importlib import invalidate_caches
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def place_of(name: str) -> Path | str:
     """The file or folder that code of this name would come from, found without importing it."""
     if name.startswith("path:") or ":" not in name:
         return Path(name.removeprefix("path:")).expanduser().absolute()
+    # Listings of folders are remembered, and a file may be younger than its folder's.
+    invalidate_caches()
     # As restaudit.reward.python looks for it: the current folder comes last.
     search: list[str] | None = [*sys.path, str(Path.cwd())]
     origin = None
@@ -116,7 +119,13 @@ def place_of(name: str) -> Path | str:
         spec = PathFinder.find_spec(part, search) if part else None
         if spec is None:
             return "a place that only importing it would show"
-        origin, search = spec.origin, list(spec.submodule_search_locations or ())
+        origin = spec.origin
+        if origin is None:
+            # Folders without __init__.py. Asked for its own places, such a spec looks for them in
+            # sys.path again, where the current folder is not.
+            search = [str(Path(at) / part) for at in search or () if (Path(at) / part).is_dir()]
+        else:
+            search = list(spec.submodule_search_locations or ())
     return Path(origin).absolute() if origin else "a place that only importing it would show"
 
 

@@ -140,6 +140,9 @@ def test_a_place_is_found_without_importing(
     (tmp_path / "pkg" / "__init__.py").write_text("raise SystemExit('imported')")
     (tmp_path / "pkg" / "inner.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
+    # A folder of this name that can be imported from hides none of them.
+    (tmp_path / "elsewhere" / "runs").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     assert named_code.place_of("runs.evil.payload:f") == inner / "payload.py"
     assert named_code.place_of("pkg.inner:f") == tmp_path / "pkg" / "inner.py"
     assert named_code.place_of("path:a.yaml") == tmp_path / "a.yaml"

@@ -221,8 +221,8 @@ def test_software_hardware_and_parts_are_as_recorded(run: Path) -> None:
 
 def test_whether_the_record_is_signed_is_said(run: Path) -> None:
     assert "the record is unsigned" in read(run, "integrity").value
-    signed = edited(run, "plan.json", lambda p: p.update(signer="ed25519:abc"))
-    assert "names the signing key ed25519:abc" in read(signed, "integrity").value
+    signed = edited(run, "plan.json", lambda p: p.update(signer="ab" * 32))
+    assert f"names the signing key {'ab' * 32}" in read(signed, "integrity").value
 
 
 def test_gates_are_shown_as_sealed_and_none_is_said(run: Path) -> None:
