@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from restaudit.evidence.record import list_runs
 from tests.reports.make_run import make_run
 
@@ -102,22 +100,24 @@ def test_a_run_that_may_be_read_and_not_written(tmp_path):
     assert halted.is_dir()
 
 
-@pytest.mark.parametrize("hidden", ["", "ledger.jsonl", "plan.json", "g01/i01/measurements.json"])
-def test_a_run_that_may_not_be_read(hidden, tmp_path):
-    run = make_run(tmp_path / "theirs" / "run")
-    somebody_elses(tmp_path / "theirs", 0o555)
-    (run / hidden).chmod(0)
-    commands = [
-        ["status", "theirs/run"],
-        ["verify", "theirs/run"],
-        ["report", "theirs/run", "--format", "html", "--out", "out"],
-        ["export", "theirs/run", "--format", "croissant", "--out", "out"],
-        ["bundle", "theirs/run", "--out", "run.zip"],
-        ["resume", "theirs/run"],
-    ]
+def test_a_run_that_may_not_be_read(tmp_path):
+    commands = []
+    for hidden in ("", "ledger.jsonl", "plan.json", "g01/i01/measurements.json"):
+        name = hidden.replace("/", "-") or "all"
+        run = make_run(tmp_path / name / "run")
+        somebody_elses(tmp_path / name, 0o555)
+        (run / hidden).chmod(0)
+        commands += [
+            ["status", f"{name}/run"],
+            ["verify", f"{name}/run"],
+            ["report", f"{name}/run", "--format", "md", "--out", f"out-{name}"],
+            ["export", f"{name}/run", "--format", "croissant", "--out", f"out-{name}"],
+            ["bundle", f"{name}/run", "--out", f"{name}.zip"],
+            ["resume", f"{name}/run"],
+        ]
     for command, (code, _, err) in tried(commands, tmp_path).items():
         # Which files a command needs is its own matter; how it says that one is missing is not.
         assert code in (0, 2, 5), (command, code, err)
         is_usage = "not readable" in err  # typer's own words, in a box
         assert is_usage or len(err.strip().splitlines()) == (code != 0), (command, err)
-    assert [r.path.name for r in list_runs(tmp_path / "theirs")] == ["run"]
+    assert [r.path.name for r in list_runs(tmp_path / "all")] == ["run"]
