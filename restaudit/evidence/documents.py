@@ -119,7 +119,7 @@ class NotMeasured(Loose):
     reason: str
 
 
-class Data(Loose):
+class DataReport(Loose):
     """data/report.json."""
 
     rows: list[RowCount]
@@ -136,7 +136,7 @@ class Described(Loose):
     description: str
 
 
-class Artifact(Loose):
+class SealedArtifact(Loose):
     """A model or file that the plan was sealed with."""
 
     spec: str
@@ -148,7 +148,7 @@ class Sealed(Loose):
     """plan.json: what is in it beside its configuration, steps and looks."""
 
     restaudit: str = ""
-    artifacts: dict[str, Artifact] = {}
+    artifacts: dict[str, SealedArtifact] = {}
     prompts: dict[str, Count] = {}
     gate_levels: dict[str, list[Number]] = {}
 
@@ -156,7 +156,7 @@ class Sealed(Loose):
 SHAPES: Mapping[str, type[Loose]] = {
     "plan.json": Sealed,
     "environment.json": Environment,
-    "data/report.json": Data,
+    "data/report.json": DataReport,
     "human_score/human.json": Described,
 }
 

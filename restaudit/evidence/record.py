@@ -271,7 +271,7 @@ class Run:
         name = f"{self._at(iteration)}/decision.json"
         if not plain.is_file(self.path, name):
             return None
-        return Decision.from_json(self._document(name, "Decision"))
+        return Decision.from_json(self._document(name, "DecisionShape"))
 
     def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The audited samples of one iteration (columns: AUDIT), with people's ratings as their

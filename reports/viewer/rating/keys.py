@@ -43,7 +43,7 @@ class Here:
         return desk.token(self.tasks, self.rater, self.item, self.sha256)
 
 
-class Drawing:
+class Drawn:
     """When the desk of a session was last drawn to its end, or interrupted, and when a key was last
     pressed, counted or not; in seconds.
 
@@ -108,7 +108,7 @@ def _too_soon() -> bool:
     """Whether a key comes sooner after the desk was drawn than anybody reads, or as soon after the
     last one as if it were held down. Says so.
     """
-    drawing, now = st.session_state.setdefault(DRAWN, Drawing()), time.monotonic()
+    drawing, now = st.session_state.setdefault(DRAWN, Drawn()), time.monotonic()
     drawn, pressed = now - drawing.ended, now - drawing.pressed
     drawing.pressed = now
     if drawn >= desk.QUICK and pressed >= desk.HELD * desk.QUICK:

@@ -15,7 +15,7 @@ from reports.viewer import frame, people
 from reports.viewer.people import Person
 from reports.viewer.rating import desk, forms, keys, pair_view, results
 from reports.viewer.rating.desk import AnySet, OpenSet, Standing, all_sets, called, progress_of
-from reports.viewer.rating.keys import DRAWN, SAID, SEEN, SEEN_AT, Drawing, Here, opened
+from reports.viewer.rating.keys import DRAWN, SAID, SEEN, SEEN_AT, Drawn, Here, opened
 from reports.viewer.text import said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
@@ -138,7 +138,7 @@ def _choose(run: Run, sets: dict[str, AnySet], waits: str | None, rater: str | N
 @st.fragment
 def _rate(run: Run, name: str, rater: str) -> None:
     """Everything that changes with an answer; only this is drawn again, within a key press."""
-    drawing = st.session_state.setdefault(DRAWN, Drawing())
+    drawing = st.session_state.setdefault(DRAWN, Drawn())
     try:
         _desk(run, opened(run, name), rater)
     except series.READ_ERRORS as error:

@@ -77,11 +77,11 @@ def parse(data: bytes) -> Manifest:
     Raises VerificationFailed, beginning with its name, for anything else.
     """
     # Here, since whoever packs or lists names needs none of the shapes.
-    from restaudit.evidence.verify.shapes import Bundle, shaped
+    from restaudit.evidence.verify.shapes import BundleShape, shaped
 
     if len(data) > LARGEST:
         raise VerificationFailed(f"{FILE}: more than {LARGEST:,} bytes, which is not read")
-    manifest = _parsed(shaped(data, Bundle, FILE).model_dump())
+    manifest = _parsed(shaped(data, BundleShape, FILE).model_dump())
     if manifest.to_bytes() != data:
         raise VerificationFailed(f"{FILE}: not the canonical JSON that restaudit writes")
     _check(manifest)

@@ -281,7 +281,7 @@ def _chain(run: Path) -> tuple[list[Event], int]:
     torn = torn_tail(run)
     for number, event in enumerate(events, start=1):
         where = f"{ledger.FILE}: line {number}"
-        must_fit({**event.body(), "hash": event.hash}, shapes.Event, where)
+        must_fit({**event.body(), "hash": event.hash}, shapes.EventShape, where)
     if not events:
         raise VerificationFailed(
             f"{ledger.FILE}: holds no complete event, so nothing in this folder is recorded"

@@ -121,7 +121,7 @@ def _check_decision(run: Path, name: str, event: ledger.Event, plan: Plan) -> De
             f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(plan.looks)})"
         )
     recomputed = _decided(run, source, iteration, plan)
-    written = read_shaped(run, name, shapes.Decision).model_dump()
+    written = read_shaped(run, name, shapes.DecisionShape).model_dump()
     where = _difference(written, recomputed.to_json())
     if where is not None:
         raise VerificationFailed(

@@ -57,7 +57,7 @@ class At(Shape):
     run_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = ""
 
 
-class Event(Shape):
+class EventShape(Shape):
     """One line of ledger.jsonl."""
 
     seq: Count
@@ -84,7 +84,7 @@ class OverrideContent(HaltContent):
     reason: Annotated[str, Field(min_length=10)]
 
 
-class Config(Shape):
+class ConfigShape(Shape):
     """The part of the configuration that verification reads."""
 
     model_config = ConfigDict(extra="allow")
@@ -97,7 +97,7 @@ class Plan(Shape):
 
     model_config = ConfigDict(extra="allow")
     schema_: Annotated[One, Field(alias="schema")]
-    config: Config
+    config: ConfigShape
     # Far more than anybody plans; without an end, checking a plan would have none either.
     steps: Annotated[list[Step], Field(min_length=2, max_length=10_000)]
     looks: Annotated[list[Step], Field(max_length=1_000)]
@@ -117,7 +117,7 @@ class Plan(Shape):
         return self
 
 
-class Interval(Shape):
+class IntervalShape(Shape):
     """A two-sided confidence interval. The value need not lie in it (a bootstrap's may not)."""
 
     level: Annotated[float, Field(gt=0, lt=1)]
@@ -125,13 +125,13 @@ class Interval(Shape):
     high: float
 
     @model_validator(mode="after")
-    def _ordered(self) -> Interval:
+    def _ordered(self) -> IntervalShape:
         if self.low > self.high:
             raise ValueError("expected low to be at most high")
         return self
 
 
-class Measurement(Shape):
+class MeasurementShape(Shape):
     """One measured number, or null and the reason."""
 
     name: Name
@@ -142,13 +142,13 @@ class Measurement(Shape):
     method: str
     version: str
     direction: Literal["higher", "lower", "neutral"]
-    intervals: list[Interval]
+    intervals: list[IntervalShape]
     baseline: float | None
     reason: str | None
     detail: dict[str, Any]
 
     @model_validator(mode="after")
-    def _explained(self) -> Measurement:
+    def _explained(self) -> MeasurementShape:
         if not self.reason and (self.value is None or not self.intervals):
             raise ValueError("expected a reason where the value or its intervals lack")
         levels = [i.level for i in self.intervals]
@@ -165,7 +165,7 @@ class Human(Shape):
     description: str
 
 
-class Reward(Shape):
+class RewardShape(Shape):
     """What the reward is."""
 
     name: Name
@@ -176,8 +176,8 @@ class Measurements(Shape):
     """measurements.json of an iteration."""
 
     human: Human
-    reward: Reward
-    measurements: list[Measurement]
+    reward: RewardShape
+    measurements: list[MeasurementShape]
 
     @model_validator(mode="after")
     def _once(self) -> Measurements:
@@ -187,7 +187,7 @@ class Measurements(Shape):
         return self
 
 
-class GateResult(Shape):
+class GateResultShape(Shape):
     """What one gate said."""
 
     gate: str
@@ -204,17 +204,17 @@ class GateResult(Shape):
     why: str
 
 
-class Decision(Shape):
+class DecisionShape(Shape):
     """decision.json of an iteration."""
 
     iteration: Step
     verdict: Verdict
     look: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
     looks: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
-    gates: list[GateResult]
+    gates: list[GateResultShape]
 
 
-class Redacted(Shape):
+class RedactedShape(Shape):
     """A recorded file whose texts were taken out of the bundle."""
 
     original: Digest
@@ -222,14 +222,14 @@ class Redacted(Shape):
     how: str
 
 
-class LeftOut(Shape):
+class LeftOutShape(Shape):
     """A recorded file that is not in the bundle."""
 
     original: Digest
     why: Literal["texts", "weights"]
 
 
-class Bundle(Shape):
+class BundleShape(Shape):
     """manifest.json of a bundle."""
 
     format: Annotated[str, Field(pattern=f"^{FORMAT}$")]
@@ -240,8 +240,8 @@ class Bundle(Shape):
     comparison_digest: Hex
     without: Annotated[list[Literal["texts", "weights"]], Field(max_length=2)]
     files: dict[str, Digest]
-    redacted: dict[str, Redacted]
-    left_out: dict[str, LeftOut]
+    redacted: dict[str, RedactedShape]
+    left_out: dict[str, LeftOutShape]
     notes: list[str]
 
 
@@ -270,13 +270,13 @@ class Envelope(Shape):
 
 
 DOCUMENTS: Mapping[str, type[Shape]] = {
-    "ledger.jsonl": Event,
+    "ledger.jsonl": EventShape,
     "halt": HaltContent,
     "override": OverrideContent,
     "plan.json": Plan,
     "measurements.json": Measurements,
-    "decision.json": Decision,
-    "manifest.json": Bundle,
+    "decision.json": DecisionShape,
+    "manifest.json": BundleShape,
     "report/manifest.json": ReportManifest,
     "dsse.json": Envelope,
 }
