@@ -133,7 +133,7 @@ def test_every_place_that_names_code_is_found() -> None:
 def test_a_place_is_found_without_importing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = tmp_path / "runs" / "evil"
+    inner = tmp_path / "strangers" / "evil"
     inner.mkdir(parents=True)
     (inner / "payload.py").write_text("raise SystemExit('imported')")
     (tmp_path / "pkg").mkdir()
@@ -141,9 +141,9 @@ def test_a_place_is_found_without_importing(
     (tmp_path / "pkg" / "inner.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
     # A folder of this name that can be imported from hides none of them.
-    (tmp_path / "elsewhere" / "runs").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "strangers").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
-    assert named_code.place_of("runs.evil.payload:f") == inner / "payload.py"
+    assert named_code.place_of("strangers.evil.payload:f") == inner / "payload.py"
     assert named_code.place_of("pkg.inner:f") == tmp_path / "pkg" / "inner.py"
     assert named_code.place_of("path:a.yaml") == tmp_path / "a.yaml"
     for odd in ("no.such:f", ":f", "..:f", "a..b:f", "sys:exit"):
