@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from reports.record.files import Records
 from restaudit.config import LoopConfig, TopThresholds
 from restaudit.errors import BadInput
-from restaudit.files import plain
+from restaudit.files import parquet, plain
 from restaudit.loop.select import kept_set, thresholds
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -208,12 +208,11 @@ def _pieces(records: Records, file: str, columns: Sequence[str]) -> Iterator[pa.
     try:
         # A million rows repeat a few prompts: as numbers with one list of names they stay small.
         coded = [c for c in columns if c in NAMES]
-        with (
-            plain.opened(records.run.path, file) as opened,
-            pq.ParquetFile(
+        with plain.opened(records.run.path, file) as opened:
+            parquet.check_claims(path, opened)
+            table = pq.ParquetFile(
                 opened, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False
-            ) as table,
-        ):
+            )
             schema = table.schema_arrow
             missing = [column for column in columns if column not in schema.names]
             if missing:

@@ -77,7 +77,7 @@ def _file(path: Path) -> bytes:
     with given.opened(path) as f:
         data = f.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise BadInput(f"{path}: larger than {MOST_BYTES:,} bytes, the most that is read of it")
+        raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, the most that is read")
     return data
 
 

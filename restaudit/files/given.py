@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from restaudit.errors import BadInput
+from restaudit.files.plain import AT_ONCE, kind_of
 from restaudit.files.strict import SPACE, KeyTwice, NotStrict, parse_row
 
 # Characters of one line, one row of CSV or JSON, one cell; bytes of one cell in Parquet.
@@ -39,15 +40,6 @@ ROWS, BYTES_A_ROW = 250_000, 8
 COLUMNS = 10_000
 BLOCK = 1 << 20
 
-# Without O_NONBLOCK, opening a named pipe waits for somebody who writes into it: forever.
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 _GZIP, _GZIP_MEMBER = b"\x1f\x8b", 31  # how a gzip file begins, and zlib's number for one
 _OTHER_PACKING = {
     b"PK\x03\x04": "zip",
@@ -66,7 +58,7 @@ def opened(path: Path) -> io.BufferedReader:
     try:
         # Asked before it is opened as well: opening a device alone can do something.
         _must_be_plain(path, path.stat())
-        handle = os.open(path, _READ)
+        handle = os.open(path, AT_ONCE)
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file") from None
     except (OSError, ValueError) as e:
@@ -81,8 +73,9 @@ def opened(path: Path) -> io.BufferedReader:
 
 def _must_be_plain(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = next((words for test, words in _KINDS if test(found.st_mode)), "no plain file")
-        raise BadInput(f"{path}: is {kind}; expected a file (write what it gives into one)")
+        raise BadInput(
+            f"{path}: is {kind_of(found)}; expected a file (write what it gives into one)"
+        )
 
 
 def size_of(path: Path) -> int:

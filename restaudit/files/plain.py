@@ -36,7 +36,8 @@ WAIT = 0.05
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe waits for somebody who writes into it: forever.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_READ = AT_ONCE | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -420,17 +421,17 @@ def _told(error: OSError, root: Path, name: str) -> OSError | NotPlain:
             found = (root / name).lstat()
         if found is not None and stat.S_ISLNK(found.st_mode):
             return NotPlain(root, name, "is a symbolic link; only plain files and folders are used")
-        return NotPlain(root, name, "is no folder, or is not reached through folders")
+        return NotPlain(root, name, "is not a folder")
     return type(error)(error.errno, error.strerror, str(root / name))
 
 
 def _too_large(root: Path, name: str, most: int) -> NotPlain:
-    return NotPlain(root, name, f"larger than {most:,} bytes, the most that is read of it")
+    return NotPlain(root, name, f"is larger than {most:,} bytes, the most that is read")
 
 
 def _must_be_plain(found: os.stat_result, root: Path, name: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise NotPlain(root, name, f"is {_kind(found)}; only plain files and folders are used")
+        raise NotPlain(root, name, f"is {kind_of(found)}; only plain files and folders are used")
 
 
 def _may_be_replaced(folder: int, part: str, root: Path, name: str) -> None:
@@ -441,7 +442,8 @@ def _may_be_replaced(folder: int, part: str, root: Path, name: str) -> None:
     _must_be_plain(found, root, name)
 
 
-def _kind(found: os.stat_result) -> str:
+def kind_of(found: os.stat_result) -> str:
+    """What something that is no plain file is, in words."""
     kinds = (
         (stat.S_ISLNK, "a symbolic link"),
         (stat.S_ISDIR, "a folder"),

@@ -26,6 +26,7 @@ from restaudit.files.cache import cache_folder
 from restaudit.files.strict import NotStrict, parse_json
 
 FOLDER = "sealed"
+UNKNOWN_PLACE = "an unknown place: only importing it would tell"
 
 
 def named(config: Mapping[str, Any]) -> dict[str, str]:
@@ -98,8 +99,8 @@ def may_run(
             [
                 f"{folder / sealed} names code that would be run:",
                 *lines,
-                "That you sealed it yourself, in this place, is not on record here. Read the "
-                f"code; if you trust it, give the command again with {again}",
+                "There is no note on this machine that you sealed it yourself in this place. Read "
+                f"the code; if you trust it, give the command again with {again}",
             ]
         )
     )
@@ -118,7 +119,7 @@ def place_of(name: str) -> Path | str:
         # Packages are gone through by hand: importlib would import those on the way.
         spec = PathFinder.find_spec(part, search) if part else None
         if spec is None:
-            return "a place that only importing it would show"
+            return UNKNOWN_PLACE
         origin = spec.origin
         if origin is None:
             # Folders without __init__.py. Asked for its own places, such a spec looks for them in
@@ -126,7 +127,7 @@ def place_of(name: str) -> Path | str:
             search = [str(Path(at) / part) for at in search or () if (Path(at) / part).is_dir()]
         else:
             search = list(spec.submodule_search_locations or ())
-    return Path(origin).absolute() if origin else "a place that only importing it would show"
+    return Path(origin).absolute() if origin else UNKNOWN_PLACE
 
 
 def _key(folder: Path, sealed: bytes) -> str:
@@ -141,7 +142,7 @@ def _noted(folder: Path, sealed: str) -> Mapping[str, Any]:
     try:
         with plain.opened(cache_folder(), name) as f:
             # A cache may be shared: only what this user wrote speaks for this user.
-            if hasattr(os, "getuid") and os.fstat(f.fileno()).st_uid != os.getuid():
+            if os.fstat(f.fileno()).st_uid != os.getuid():
                 return {}
             note = parse_json(f.read())
     except (FileNotFoundError, NotStrict):

@@ -32,7 +32,7 @@ def read_settings(path: Path, what: str, most: int = LARGEST_SETTINGS) -> dict[s
     except OSError as e:
         raise BadInput(f"{what}: {path}: cannot be read ({e.strerror})") from None
     if len(data) > most:
-        raise BadInput(f"{what}: {path}: larger than {most:,} bytes, the most that is read of it")
+        raise BadInput(f"{what}: {path}: is larger than {most:,} bytes, the most that is read")
     try:
         found = parse_json(data, infinite=True)
     except NotStrict as e:

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.viewer.samples.rows import batches
+from restaudit.errors import BadInput
 from restaudit.evidence.bundle.redact import LABELS, redact, salt_of
+from restaudit.files.parquet import check_claims
 
 SECRET = "the raters saw Zanzibar"
 
@@ -111,3 +114,16 @@ def test_the_salt_is_not_the_digest_that_the_ledger_publishes(tmp_path: Path) ->
     published = hashlib.sha256(path.read_bytes()).digest()
     assert published not in (salt_of(path, "text", 0), salt_of(path, "text", 1))
     assert salt_of(path, "text", 0) != salt_of(path, "other", 0)
+
+
+def test_a_table_that_says_more_than_its_size_makes_plausible_is_read_by_no_reader(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "grow.parquet", {"text": pa.array([""] * 6_000_000)})
+    said = "says that it holds 6,000,000 rows"
+    with pytest.raises(BadInput, match=said):
+        redact(tmp_path, path.name, tmp_path / "out.parquet")
+    with pytest.raises(BadInput, match=said):
+        next(batches((tmp_path, path.name), ["text"]))
+    with path.open("rb") as file, pytest.raises(BadInput, match=said):
+        check_claims(path, file)

@@ -484,6 +484,6 @@ def test_what_cannot_be_read_is_named(recorded_run: Path) -> None:
     shutil.move(recorded_run / "g01", recorded_run / "g01_")
     (recorded_run / "g01").write_text("a file where a folder was", encoding="utf-8")
     with pytest.raises(
-        VerificationFailed, match=f"^{path.relative_to(recorded_run)}: g01 is no folder"
+        VerificationFailed, match=f"^{path.relative_to(recorded_run)}: g01 is not a folder"
     ):
         verify(recorded_run)

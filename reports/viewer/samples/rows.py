@@ -30,7 +30,7 @@ from reports.viewer.reading import AS_RUN
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import as_text
 from restaudit.evidence.record import BASE, ITERATION, LARGEST_TABLE, Run, with_ratings
-from restaudit.files import plain
+from restaudit.files import parquet, plain
 
 BASIC = (
     "sample_id",
@@ -149,10 +149,9 @@ def batches(table: Table, columns: Sequence[str]) -> Iterator[tuple[int, pa.Reco
     path = table[0] / table[1]
     try:
         # A row group may hold a million texts: read as they are decoded, and not all of them first.
-        with (
-            plain.opened(*table) as opened,
-            pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file,
-        ):
+        with plain.opened(*table) as opened:
+            parquet.check_claims(path, opened)
+            file = pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False)
             missing = [c for c in columns if c not in file.schema_arrow.names]
             if missing:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.evidence.record import LARGEST_TABLE, read_json, write_json
-from restaudit.files import given, plain
+from restaudit.files import given, parquet, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +111,9 @@ def _table(run: Path, name: str, out: Path) -> str | None:
     import pyarrow.parquet as pq
 
     try:
-        with plain.opened(run, name, LARGEST_TABLE) as source, pq.ParquetFile(source) as table:
+        with plain.opened(run, name, LARGEST_TABLE) as source:
+            parquet.check_claims(run / name, source)
+            table = pq.ParquetFile(source)
             hidden = [f.name for f in table.schema_arrow if not _harmless(f)]
             if not hidden:
                 return None

@@ -357,7 +357,9 @@ def _unchecked(
     """Every file that nothing vouches for, but those under report/."""
     found = _lacking(bundled) if bundled is not None else []
     if here.torn:
-        why = f"its last {here.torn} bytes are half an event of a crash; resume replaces them"
+        why = (
+            f"its last {here.torn} bytes are an event that a crash cut short; resume replaces them"
+        )
         found.append(Unchecked(ledger.FILE, why))
     why = "not recorded yet: of the step in hand, or put there"
     found += [Unchecked(name, why) for name in unrecorded]
