@@ -340,7 +340,7 @@ def test_more_signatures_than_a_run_has_are_not_read(run: Path) -> None:
     ):
         verify(run)
     (run / "signatures" / "x0").write_bytes(bytes((4 << 20) + 1))
-    with pytest.raises(VerificationFailed, match=r"^signatures/x0: larger than 4,194,304 bytes"):
+    with pytest.raises(VerificationFailed, match=r"^signatures/x0: is larger than 4,194,304 bytes"):
         verify(run)
 
 
