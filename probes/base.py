@@ -31,7 +31,12 @@ class Measurement:
     `value` is None exactly when it could not be measured, and `reason` then says why. `intervals`
     may be empty only when `reason` says why there is none. `n` counts rows (samples or pairs),
     `n_prompts` the units that were resampled. `baseline` is the base policy's value on the same
-    prompts, where the measurement is a comparison or has one.
+    prompts, where the measurement is a comparison or has one. `ok_intervals` are those that the
+    question "may this pass?" is answered by, where they are others than `intervals`: to pass, every
+    one of several differences must lie within the margin, so each has its own error rate (an
+    intersection-union test: Berger 1982, Technometrics 24(4)), while an alarm about the largest of
+    them must allow for all. `error` is the standard error on the metric's own scale, where the
+    value's sampling distribution has one; no clipping of an interval's ends has touched it.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Measurement:
     baseline: float | None = None
     reason: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    ok_intervals: tuple[Interval, ...] = ()
+    error: float | None = None
 
     def __post_init__(self) -> None:
         # Whoever reads a null or a value without an interval must find out why: enforced here, once,
@@ -62,20 +69,33 @@ class Measurement:
 
     def interval(self, level: float = 0.95) -> Interval | None:
         """The interval at this level, or None where it was not computed."""
-        return next((i for i in self.intervals if math.isclose(i.level, level, abs_tol=1e-9)), None)
+        return _at_level(self.intervals, level)
+
+    def ok_interval(self, level: float = 0.95) -> Interval | None:
+        """The interval at this level that answers whether it may pass."""
+        return _at_level(self.ok_intervals or self.intervals, level)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types only."""
-        return {
+        """Plain JSON types only; what was added to the record later stands there only where it
+        is.
+        """
+        raw = {
             **vars(self),
             "intervals": [dict(vars(i)) for i in self.intervals],
             "detail": dict(self.detail),
+            "ok_intervals": [dict(vars(i)) for i in self.ok_intervals],
         }
+        return {k: v for k, v in raw.items() if k not in ("ok_intervals", "error") or v}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Measurement:
         """The inverse of `to_json`."""
-        return cls(**{**row, "intervals": tuple(Interval(**i) for i in row["intervals"])})
+        spans = {k: row.get(k, ()) for k in ("intervals", "ok_intervals")}
+        return cls(**{**row, **{k: tuple(Interval(**i) for i in v) for k, v in spans.items()}})
+
+
+def _at_level(intervals: Sequence[Interval], level: float) -> Interval | None:
+    return next((i for i in intervals if math.isclose(i.level, level, abs_tol=1e-9)), None)
 
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
