@@ -62,25 +62,11 @@ def opened(root: Path, name: str, most: int | None = None) -> BufferedReader:
     Raises FileNotFoundError where it is missing, NotPlain where it or a folder on the way is a
     link, a pipe, a device or a socket, it holds more than `most` bytes, or `name` leaves the root.
     """
-    parts = _parts(root, name)
-    folder = _folder(root, parts[:-1])
-    try:
-        # Asked before it is opened as well: opening a device alone can do something.
-        _must_be_plain(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False), root, name)
-        handle = os.open(parts[-1], _READ, dir_fd=folder)
-    except OSError as e:
-        raise _told(e, root, name) from None
-    finally:
-        os.close(folder)
-    try:
-        found = os.fstat(handle)
-        _must_be_plain(found, root, name)
-        if most is not None and found.st_size > most:
-            raise _too_large(root, name, most)
-    except BaseException:
-        os.close(handle)
-        raise
-    return os.fdopen(handle, "rb")
+    file = os.fdopen(_handle(root, name, _READ), "rb")
+    if most is not None and os.fstat(file.fileno()).st_size > most:
+        file.close()
+        raise _too_large(root, name, most)
+    return file
 
 
 def read(root: Path, name: str, most: int = LARGEST) -> bytes:
@@ -306,29 +292,11 @@ def appended(root: Path, name: str, *, mode: int = 0o666) -> FileIO:
     Its position is the start, and nothing is buffered: see `add`. Raises NotPlain also where the
     file has a second name (a hard link): what is written into it would change there too.
     """
-    parts = _parts(root, name)
-    folder = _folder(root, parts[:-1])
-    try:
-        try:
-            _must_be_plain(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False), root, name)
-            handle = os.open(parts[-1], _APPEND, dir_fd=folder)
-        except FileNotFoundError:
-            handle = os.open(parts[-1], _APPEND | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder)
-            # The new name must outlive a power cut too.
-            os.fsync(folder)
-    except OSError as e:
-        raise _told(e, root, name) from None
-    finally:
-        os.close(folder)
-    try:
-        found = os.fstat(handle)
-        _must_be_plain(found, root, name)
-        if found.st_nlink > 1:
-            raise NotPlain(root, name, "has a second name elsewhere (a hard link)")
-    except BaseException:
-        os.close(handle)
-        raise
-    return FileIO(handle, "r+b")
+    file = FileIO(_handle(root, name, _APPEND, mode), "r+b")
+    if os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        raise NotPlain(root, name, "has a second name elsewhere (a hard link)")
+    return file
 
 
 def add(file: FileIO, data: bytes) -> None:
@@ -409,6 +377,35 @@ def _folder(root: Path, parts: list[str], *, make: bool = False, mode: int = 0o7
             os.close(folder)
         folder = inner
     return folder
+
+
+def _handle(root: Path, name: str, flags: int, new: int | None = None) -> int:
+    """A handle of one plain file below the root, made with the mode `new` where it is missing and
+    one is given; the caller closes it.
+    """
+    parts = _parts(root, name)
+    folder = _folder(root, parts[:-1])
+    try:
+        try:
+            # Asked before it is opened as well: opening a device alone can do something.
+            _must_be_plain(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False), root, name)
+            handle = os.open(parts[-1], flags, dir_fd=folder)
+        except FileNotFoundError:
+            if new is None:
+                raise
+            handle = os.open(parts[-1], flags | os.O_CREAT | os.O_EXCL, new, dir_fd=folder)
+            # The new name must outlive a power cut too.
+            os.fsync(folder)
+    except OSError as e:
+        raise _told(e, root, name) from None
+    finally:
+        os.close(folder)
+    try:
+        _must_be_plain(os.fstat(handle), root, name)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _told(error: OSError, root: Path, name: str) -> OSError | NotPlain:
