@@ -205,7 +205,7 @@ def test_an_approver_overrides_in_the_name_of_the_login(tab: Visit, place: Path)
     assert _says(tab, "Make a new set")
     page.goto(f"{tab.address}/documents?run=mine&documents_view=Override")
     tab.settle()
-    assert _says(tab, "Name: Ada (ada@example.org)")
+    page.get_by_text("Name: Ada (ada@example.org)").wait_for(timeout=30_000)
     page.get_by_role("textbox", name="Reason").fill("I looked at the samples of both iterations.")
     page.get_by_role("button", name="Look at it once more").click()
     page.get_by_role("button", name="Record the override").click()
@@ -222,7 +222,8 @@ def test_who_typed_an_approvers_address_acts_in_the_name_that_the_provider_vouch
     page = tab.page
     page.goto(f"{tab.address}/documents?run=theirs&documents_view=Override")
     tab.settle()
-    assert _says(tab, f"Name: Ada (max at {provider})")
+    # A run that was copied just now is read for the first time: the page may draw this later.
+    page.get_by_text(f"Name: Ada (max at {provider})").wait_for(timeout=30_000)
     page.get_by_role("textbox", name="Reason").fill("I looked at the samples of both iterations.")
     page.get_by_role("button", name="Look at it once more").click()
     page.get_by_role("button", name="Record the override").click()
