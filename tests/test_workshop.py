@@ -53,6 +53,15 @@ def test_starting_does_not_import_the_heavy_libraries(module: str) -> None:
     )
 
 
+@pytest.mark.parametrize("module", ["restaudit.loop.running", "restaudit.commands.summary"])
+def test_what_is_refused_or_only_shown_waits_for_no_torch(module: str) -> None:
+    # `status`, and `run` with a mistake in its configuration: torch alone takes 3 s.
+    loaded = _python(
+        f"import sys, {module}; print(*{{'torch', 'transformers'}}.intersection(sys.modules))"
+    )
+    assert loaded == ""
+
+
 def test_imports_only_point_down() -> None:
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
     done = subprocess.run(

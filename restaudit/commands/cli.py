@@ -190,7 +190,7 @@ def override(
     from restaudit.evidence.override import override as record_override
     from restaudit.evidence.record import Run
     from restaudit.evidence.seal.signer import given_signer
-    from restaudit.loop.running import how_to_go_on
+    from restaudit.loop.going_on import how_to_go_on
 
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
     say(
@@ -205,7 +205,7 @@ def status(folder: Folder) -> None:
     """Show where a run stands: its state, steps, decisions and digest."""
     from restaudit.commands.summary import print_overrides, print_summary
     from restaudit.evidence.record import Run
-    from restaudit.loop.running import how_to_go_on
+    from restaudit.loop.going_on import how_to_go_on
 
     record = Run(folder)
     summary = record.summary()

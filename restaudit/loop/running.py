@@ -17,6 +17,7 @@ from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.evidence.record import HUMAN, PLAN, REWARD, Run, is_run
 from restaudit.evidence.steps import Content, Writer
+from restaudit.loop.going_on import OTHER_WRITERS, other_writer
 from restaudit.loop.job import Job, halt_message, load_run_policy
 from restaudit.loop.named_code import may_run
 from restaudit.loop.refusals import (
@@ -37,15 +38,6 @@ if TYPE_CHECKING:
     from restaudit.evidence.seal.signer import Signer
     from restaudit.loop.sealing import Prompts
     from restaudit.policy import Policy
-
-# How a run goes on that no `run` command writes, by what its policy.model begins with.
-OTHER_WRITERS = {
-    "trainer": (
-        "a trainer writes this run: start the training script again and let it resume from "
-        "its checkpoint"
-    ),
-    "watch": "`restaudit watch` writes this run: give the command again that began it",
-}
 
 
 def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None = None) -> None:
@@ -88,7 +80,7 @@ def resume(
     if record.state == "done":
         reporter.line(f"{run}: this run is done; nothing to resume")
         return
-    if (other := _other_writer(record)) is not None:
+    if (other := other_writer(record)) is not None:
         raise BadInput(f"{run}: {other}")
     may_run(run, PLAN, record.plan["config"], code)
     # From the plan, not from the recipe: what a run does was decided when it was sealed.
@@ -152,20 +144,6 @@ def under_plan(
     else:
         _check_artifacts(record, artifacts)
     return _with_scores(config, writer, reporter, artifacts, policy, prepared)
-
-
-def how_to_go_on(record: Run) -> str:
-    """What to do so that this run goes on, as one line."""
-    return _other_writer(record) or f"go on with: restaudit resume {record.path}"
-
-
-def _other_writer(record: Run) -> str | None:
-    """What writes this run, and how it goes on, in words; None where `restaudit resume` does."""
-    if record.loop.method != "outside":
-        return None
-    policy = record.plan["config"].get("policy")
-    model = str(policy.get("model")) if isinstance(policy, dict) else ""
-    return OTHER_WRITERS.get(model.partition(":")[0], OTHER_WRITERS["trainer"])
 
 
 def _check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restaudit.config import SamplingConfig
-from restaudit.policy.forward import Cache, GrowingCache, Route, last_logits
+from restaudit.policy.forward import Cache, Route, last_logits
 from restaudit.policy.model import Policy
 
 if TYPE_CHECKING:
     import torch
+
+    from restaudit.policy.growing import GrowingCache
 
 # Rows whose response has ended are dropped when this share of a batch has: dropping copies the
 # cache, and keeping them computes tokens that nobody reads.
@@ -232,6 +234,8 @@ def _cached_batch(
 ) -> Iterator[Samples]:
     """Prompts computed once for all their samples; rows whose response has ended are dropped."""
     import torch
+
+    from restaudit.policy.growing import GrowingCache
 
     device, steps = settings.device, settings.config.max_tokens
     cache = GrowingCache(model.config, room=steps)
