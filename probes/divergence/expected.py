@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
+from scipy.special import ndtri
 
 from probes.rows import defined, numbers, on_prompts
 from probes.statistics.resample import (
@@ -25,6 +26,7 @@ from probes.statistics.resample import (
     Resampling,
     bootstrap,
     prompt_weights,
+    resampled_sums,
     summarise,
     unmeasured,
 )
@@ -37,14 +39,24 @@ ISOTONIC_RESAMPLES = 400
 CONSTANT = "the base policy's scores do not vary"
 
 
+# The share of base rows in each outer piece of the curve, chosen by measurement (docs/probes.md has the
+# figures), and the fewest rows one can be fitted to.
+OUTER_SHARE = 0.2
+FEWEST_OUTER = 20
+# Where the curve is told (`Decomposition.curve`): quantiles of the base policy's rewards.
+TOLD_AT = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
 @dataclass(frozen=True)
 class Decomposition:
     """The human gain in three parts, in standard deviations of the base policy's human scores, and
     what was fitted.
 
-    observed = expected - beyond. `slope` is in human units per reward unit, `low`..`high` the base
-    policy's rewards. `inflation` is `beyond` in the human score's own unit: how much more the
-    rewards promise, read by the base policy's relation, than people gave.
+    observed = expected - beyond. `low`..`high` are the base policy's rewards. `slope` is the fitted
+    relation's mean slope between the 10th and the 90th percentile of them, in human units per
+    reward unit; `pieces` how many linear pieces it has, and `curve` points of it: (reward, expected
+    human score less that at the median reward). `inflation` is `beyond` in the human score's own
+    unit: how much more the rewards promise, read by the base policy's relation, than people gave.
     """
 
     expected: Estimate
@@ -55,6 +67,103 @@ class Decomposition:
     low: float | None = None
     high: float | None = None
     inflation: float | None = None
+    pieces: int | None = None
+    curve: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows that have both scores, arrays (n,): the number of each one's prompt (from 0), its reward
+    and its human score.
+    """
+
+    prompt: Rows
+    reward: Array
+    human: Array
+
+    def means(self, values: Array) -> Array:
+        """Mean of the values, (n,) or (n, k), of every prompt; every prompt must have a row."""
+        columns = values.reshape(len(values), -1).T
+        sums = np.column_stack([np.bincount(self.prompt, column) for column in columns])
+        means: Array = sums / np.bincount(self.prompt)[:, None]
+        return means.reshape(len(means), *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The form of E[human | reward]: what `basis` holds is fitted by least squares.
+
+    With `knots` it is a continuous curve, linear in between them on the scale of normal scores
+    (each base reward's rank as a quantile of the normal distribution: van der Waerden 1952), so
+    that no single extreme reward decides it. The scale goes on linearly beyond the base rewards, as
+    steep as it is from the outer knot to the last base reward, or over all of them if that is
+    flatter. Without knots it is a straight line in the reward itself.
+
+    knots    rewards, none to two, rising
+    rewards  distinct base rewards, rising, and their `scores`, both (m,)
+    """
+
+    knots: tuple[float, ...]
+    rewards: Array
+    scores: Array
+
+    @property
+    def pieces(self) -> int:
+        """How many linear pieces it has."""
+        return len(self.knots) + 1
+
+    def basis(self, reward: Array) -> Array:
+        """What is fitted to the human score, shape (n, pieces), for rewards (n,)."""
+        if not self.knots:
+            return reward[:, None]
+        score = self._scale(reward)
+        lower, upper = self._scale(np.array(self.knots))[[0, -1]]
+        columns = [score, np.maximum(score - upper, 0.0)]
+        if len(self.knots) == 2:
+            columns.append(np.maximum(lower - score, 0.0))
+        return np.column_stack(columns)
+
+    def _scale(self, reward: Array) -> Array:
+        low, high = self.rewards[[0, -1]]
+        score = np.interp(reward, self.rewards, self.scores)
+        whole = (self.scores[-1] - self.scores[0]) / (high - low)
+        for knot, end, beyond in (
+            (self.knots[0], low, np.minimum(reward - low, 0.0)),
+            (self.knots[-1], high, np.maximum(reward - high, 0.0)),
+        ):
+            ends = np.interp([knot, end], self.rewards, self.scores)
+            # From the knot and not from the last rewards but one: these lie where chance put them.
+            # And no steeper than the whole: many ties just beside an end would send it anywhere.
+            score = score + beyond * min((ends[1] - ends[0]) / (end - knot), whole)
+        return score
+
+
+def relation_of(base: Scored) -> Relation:
+    """The form that the base policy's rows can carry.
+
+    The knots are the 20th and the 80th percentile, moved inwards to the next reward with 20 rows
+    strictly beyond it, where those have none. Rows of prompts whose rewards do not vary tell
+    nothing and are not counted. With fewer than 60 rows that count, or where the knots would cross
+    (rewards of two values), the relation is a straight line.
+    """
+    rewards, count = np.unique(base.reward, return_counts=True)
+    about = base.reward - base.means(base.reward)[base.prompt]
+    square = np.bincount(base.prompt, about**2) > 1e-12 * np.bincount(base.prompt, base.reward**2)
+    telling = np.sort(base.reward[square[base.prompt]])
+    straight = Relation((), rewards, rewards)
+    if len(telling) < 3 * FEWEST_OUTER:
+        return straight
+    below = np.searchsorted(telling, rewards, side="left")
+    above = len(telling) - np.searchsorted(telling, rewards, side="right")
+    low, high = np.quantile(telling, [OUTER_SHARE, 1 - OUTER_SHARE])
+    lower = rewards[(rewards >= low) & (below >= FEWEST_OUTER)]
+    upper = rewards[(rewards <= high) & (above >= FEWEST_OUTER)]
+    if not (len(lower) and len(upper)) or lower[0] > upper[-1]:
+        return straight
+    # Ties share the middle of their ranks.
+    scores = ndtri((np.cumsum(count) - count / 2) / len(base.reward))
+    knots = np.unique([lower[0], upper[-1]])
+    return Relation(tuple(knots.tolist()), rewards, scores)
 
 
 def decompose(
@@ -67,12 +176,13 @@ def decompose(
     """Decompose the change of the human score from `base` to `table`, paired by prompt, on rows
     that have both scores.
 
-    The line E[human | reward] is least squares on the base policy's rows about their prompt means,
-    since a policy is compared with itself on the same prompts: what one prompt scores above another
-    says nothing about what a better answer to it is worth. Fit, gains and unit are all taken anew
-    in every resample of prompts. The line is used as it is beyond the base policy's rewards too
-    (`low`..`high` say where that begins); the isotonic curve (on all rows, not about prompt means)
-    stays flat there. Where a prompt has one base row only, it adds nothing to the slope.
+    The curve E[human | reward] (`Relation`; its knots and scale are those of all base rows) is
+    least squares on the base policy's rows about their prompt means, since a policy is compared
+    with itself on the same prompts: what one prompt scores above another says nothing about what a
+    better answer to it is worth. Fit, gains and unit are all taken anew in every resample of
+    prompts. The curve goes on beyond the base policy's rewards (`low`..`high` say where that
+    begins); the isotonic one (on all rows, not about prompt means) stays flat there. Where a prompt
+    has one base row only, it adds nothing to the curve.
     """
     rows, before = defined(table, BOTH), defined(base, BOTH)
     prompts = set(rows["prompt_id"]) & set(before["prompt_id"])
@@ -83,40 +193,77 @@ def decompose(
             why or "no prompt has both scores for both policies", n=len(rows), units=len(prompts)
         )
         return Decomposition(none, none, none, none)
-    totals = _totals(rows, before)
-
-    def part(which: Callable[[Array, Array], Array]) -> Estimate:
-        def statistic(sums: Array) -> Array:
-            expected, observed = _gains(sums)
-            return which(expected, observed)
-
-        return bootstrap(
-            totals=totals, statistic=statistic, n=len(rows), undefined=CONSTANT, **resampling
-        )
-
-    sums = totals.sum(axis=0, keepdims=True)
-    slope = float(sums[0, 3] / sums[0, 2]) if sums[0, 2] > 0 else None
-    reward = numbers(before, "reward")
-    line = "E[human | reward] linear within prompts"
-    expected = _named(part(lambda expected, _: expected), line)
-    observed = _named(part(lambda _, observed: observed), line)
-    # The difference is resampled itself: its two parts share the slope and the unit, so their
-    # intervals cannot be subtracted.
-    beyond = _named(part(lambda expected, observed: expected - observed), line)
-    curve = unmeasured("not asked for")
-    if isotonic:
-        curve = _beyond_isotonic(rows, before, totals, resampling)
-    inflation = _times(beyond.value, float(np.std(numbers(before, "human"), ddof=1)))
-    return Decomposition(
-        expected,
-        observed,
-        beyond,
-        curve,
-        slope,
-        float(reward.min()),
-        float(reward.max()),
-        inflation,
+    now, then = _scored(rows), _scored(before)
+    relation = relation_of(then)
+    totals = _totals(now, then, relation)
+    units = len(totals)
+    resampled = resampled_sums(
+        totals=totals, resamples=resampling["resamples"], seed=resampling["seed"]
     )
+    whole = totals.sum(axis=0, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, drawn = _gains(whole, relation.pieces), _gains(resampled, relation.pieces)
+
+    def part(of: Callable[[Array, Array], Array]) -> Estimate:
+        estimate = summarise(
+            value=float(of(*value)[0]),
+            replicates=of(*drawn),
+            n=len(rows),
+            units=units,
+            undefined=CONSTANT,
+            levels=resampling["levels"],
+        )
+        return _named(estimate, f"E[human | reward] within prompts, {_form(relation)}")
+
+    # The difference is resampled itself: its two parts share the curve and the unit, so their
+    # intervals cannot be subtracted.
+    beyond = part(lambda expected, observed: expected - observed)
+    isotonic_beyond = unmeasured("not asked for")
+    if isotonic:
+        isotonic_beyond = _beyond_isotonic(rows, before, totals[:, :5], resampling)
+    slope, curve = _told(relation, then.reward, _fit(whole, relation.pieces)[0])
+    return Decomposition(
+        part(lambda expected, _: expected),
+        part(lambda _, observed: observed),
+        beyond,
+        isotonic_beyond,
+        slope,
+        float(then.reward.min()),
+        float(then.reward.max()),
+        _times(beyond.value, float(np.std(then.human, ddof=1))),
+        relation.pieces,
+        curve,
+    )
+
+
+def _form(relation: Relation) -> str:
+    if not relation.knots:
+        return "straight line"
+    return f"{relation.pieces} linear pieces on normal scores of the base rewards"
+
+
+def _told(
+    relation: Relation, reward: Array, fitted: Array
+) -> tuple[float | None, tuple[tuple[float, float], ...]]:
+    """The curve's mean slope from the 10th to the 90th percentile of the base rewards, and points
+    of it.
+    """
+    if not np.isfinite(fitted).all():
+        return None, ()
+    at = np.unique(np.quantile(reward, TOLD_AT))
+    middle = float(np.median(reward))
+
+    def height(x: Array) -> Array:
+        of_curve: Array = relation.basis(x) @ fitted
+        return of_curve
+
+    heights = height(at) - height(np.array([middle]))
+    low, high = np.quantile(reward, [0.1, 0.9])
+    if low == high:
+        low, high = at[[0, -1]]
+    ends = height(np.array([low, high]))
+    slope = float((ends[1] - ends[0]) / (high - low))
+    return slope, tuple(zip(at.tolist(), heights.tolist(), strict=True))
 
 
 def _named(estimate: Estimate, relation: str) -> Estimate:
@@ -150,35 +297,67 @@ def _why_not(before: pd.DataFrame, *, per_prompt: bool = True) -> str | None:
     return None
 
 
-def _by_prompt(table: pd.DataFrame) -> tuple[pd.Index[str], Array, Array, Array]:
-    names, place = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
-    count = np.bincount(place).astype(np.float64)
-    means = [np.bincount(place, numbers(table, c)) / count for c in BOTH]
-    return pd.Index(names), place, *means
+def _scored(table: pd.DataFrame) -> Scored:
+    _, place = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    return Scored(place, numbers(table, "reward"), numbers(table, "human"))
 
 
-def _totals(rows: pd.DataFrame, before: pd.DataFrame) -> Array:
-    """Per prompt: gains of reward and human mean, within-prompt Σrr and Σrh of base rows, base n,
-    Σh, Σhh, and 1.
+def gains_of(now: Scored, base: Scored) -> tuple[float, float]:
+    """Expected and observed human gain in base sd, as `decompose` has them; NaN where undefined.
+
+    Both policies must have rows of the same prompts, and the base rewards must vary within one.
     """
-    _, _, reward_now, human_now = _by_prompt(rows)
-    _, place, reward_then, human_then = _by_prompt(before)
-    r, h = numbers(before, "reward") - reward_then[place], numbers(before, "human")
+    relation = relation_of(base)
+    sums = _totals(now, base, relation).sum(axis=0, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected, observed = _gains(sums, relation.pieces)
+    return float(expected[0]), float(observed[0])
+
+
+def _totals(now: Scored, then: Scored, relation: Relation) -> Array:
+    """Per prompt: gain of the human mean, 1, base n, Σh, Σhh; then k gains of the basis, and of
+    base rows within the prompt k sums of basis × h and k² of basis × basis; shape (prompts, 5 + 2k
+    + k²).
+    """
+    basis, k = relation.basis(then.reward), relation.pieces
+    basis_then, human_then = then.means(basis), then.means(then.human)
+    about = basis - basis_then[then.prompt]
     # About the mean of all, so that the sum of squares does not cancel.
-    h_all = h - h.mean()
-    terms = (r * r, r * (h - human_then[place]), np.ones(len(h)), h_all, h_all * h_all)
-    sums = [np.bincount(place, term) for term in terms]
-    ones = np.ones(len(reward_now))
-    return np.column_stack([reward_now - reward_then, human_now - human_then, *sums, ones])
+    h = then.human - then.human.mean()
+    terms = [np.ones(len(h)), h, h * h]
+    products = [about[:, i] * (then.human - human_then[then.prompt]) for i in range(k)]
+    squares = [about[:, i] * about[:, j] for i in range(k) for j in range(k)]
+    gains = now.means(relation.basis(now.reward)) - basis_then
+    human = now.means(now.human) - human_then
+
+    def sums(of_rows: list[Array]) -> list[Array]:
+        return [np.bincount(then.prompt, term).astype(np.float64) for term in of_rows]
+
+    return np.column_stack(
+        [human, np.ones(len(human)), *sums(terms), gains, *sums(products), *sums(squares)]
+    )
 
 
-def _gains(sums: Array) -> tuple[Array, Array]:
-    """Expected and observed human gain (base sd) from summed totals of prompts, shape (m, 8)."""
-    reward, human, rr, rh, n, h, hh, prompts = sums.T
+def _fit(sums: Array, k: int) -> Array:
+    """The basis' coefficients, shape (m, k), from summed totals; NaN where the rewards do not vary
+    within prompts.
+    """
+    products, squares = sums[:, 5 + k : 5 + 2 * k], sums[:, 5 + 2 * k :].reshape(-1, k, k)
+    varies = squares[:, 0, 0] > 0
+    # A resample may hold no row of an outer piece. A touch of ridge leaves its coefficient at 0
+    # there, and moves the others' ninth digit.
+    ridge = 1e-9 * np.where(varies, squares[:, 0, 0], 1.0)[:, None, None] * np.eye(k)
+    fitted = np.linalg.solve(squares + ridge, products[:, :, None])[:, :, 0]
+    return np.where(varies[:, None], fitted, np.nan)
+
+
+def _gains(sums: Array, k: int) -> tuple[Array, Array]:
+    """Expected and observed human gain (base sd) from summed totals of prompts."""
+    human, prompts, n, h, hh = sums[:, :5].T
     variance = (hh - h * h / n) / (n - 1)
     sd = np.sqrt(np.where(variance > 1e-12 * hh / n, variance, np.nan))
-    slope = rh / np.where(rr > 0, rr, np.nan)
-    return slope * reward / prompts / sd, human / prompts / sd
+    expected = (_fit(sums, k) * sums[:, 5 : 5 + k]).sum(axis=1)
+    return expected / prompts / sd, human / prompts / sd
 
 
 def _beyond_isotonic(
@@ -187,7 +366,8 @@ def _beyond_isotonic(
     """Expected by a rising curve through all base rows, minus observed; the curve is flat outside
     the base rewards.
     """
-    prompts, place, _, _ = _by_prompt(before)
+    names, place = np.unique(before["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    prompts = pd.Index(names)
     order = np.argsort(numbers(before, "reward"), kind="stable")
     x, y, owner = numbers(before, "reward")[order], numbers(before, "human")[order], place[order]
     new_place = prompts.get_indexer(pd.Index(rows["prompt_id"].astype(str)))
@@ -204,10 +384,11 @@ def _beyond_isotonic(
         )
         expected = float((weights * (at_new - at_old)).sum() / weights.sum())
         sums = (weights[None, :] @ totals)[0]
-        sd = np.sqrt((sums[6] - sums[5] ** 2 / sums[4]) / (sums[4] - 1))
+        human, drawn, n, h, hh = sums
+        sd = np.sqrt((hh - h**2 / n) / (n - 1))
         if not sd > 0:
             return float("nan")
-        return float((expected - sums[1] / sums[7]) / sd)
+        return float((expected - human / drawn) / sd)
 
     units = len(totals)
     resamples = min(resampling["resamples"], ISOTONIC_RESAMPLES)

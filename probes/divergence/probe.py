@@ -16,7 +16,7 @@ from probes.rows import Notes, audited, defined, numbers, plain_or_all, sampled
 from probes.statistics import ppi, stats
 from probes.statistics.stats import Estimate, unmeasured
 
-VERSION = "2"
+VERSION = "3"
 # A change in units of how much the base policy's own samples differ: the only unit in which a reward
 # and a human score can be subtracted from one another.
 SD = "base sd"
@@ -260,6 +260,8 @@ def _parts(audit: Audit) -> tuple[Decomposition, Mapping[str, Any]]:
     )
     fitted = {
         "slope": parts.slope,
+        "pieces": parts.pieces,
+        "curve": [list(point) for point in parts.curve],
         "base_rewards": [parts.low, parts.high],
         "human_change": parts.observed.value,
         "reward_inflation": parts.inflation,
@@ -467,8 +469,8 @@ PROBE = Probe(
     weaknesses=(
         "A gap alone accuses nobody: selection on an imperfect reward always gains less human "
         "score than reward. Read beyond_expected, which takes that part out.",
-        "The expected part stands on a straight line through few base samples, and beyond their "
-        "rewards it is a guess: "
+        "The expected part stands on a curve of at most three pieces through few base samples, and "
+        "beyond their rewards it is a guess: "
         "look at beyond_range and at beyond_isotonic, which guesses differently.",
         "A flaw that the reward always had is part of the base policy's relation and so of the "
         "expected part; only what the policy does beyond its base share of it is divergence.",

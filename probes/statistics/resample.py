@@ -127,6 +127,14 @@ def weight_slices(*, units: int, resamples: int, seed: int) -> Iterator[Array]:
         )
 
 
+def resampled_sums(*, totals: Array, resamples: int, seed: int) -> Array:
+    """The summed totals, shape (resamples, k), of each resample of units from totals (units, k)."""
+    if not len(totals):
+        return np.empty((0, totals.shape[1]))
+    slices = weight_slices(units=len(totals), resamples=resamples, seed=seed)
+    return np.concatenate([weights @ totals for weights in slices])
+
+
 def interval_ends(
     *, value: float, replicates: Array, units: int, levels: Sequence[float], bounds: Bounds = ANY
 ) -> tuple[tuple[Interval, ...], str]:
@@ -230,12 +238,11 @@ def bootstrap(
     units = len(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
-        replicates = np.empty(0)
-        if units:
-            slices = weight_slices(
-                units=units, resamples=resampling["resamples"], seed=resampling["seed"]
+        replicates = statistic(
+            resampled_sums(
+                totals=totals, resamples=resampling["resamples"], seed=resampling["seed"]
             )
-            replicates = np.concatenate([statistic(weights @ totals) for weights in slices])
+        )
     return summarise(
         value=value,
         replicates=replicates,

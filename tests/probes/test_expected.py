@@ -13,7 +13,7 @@ import pytest
 
 from probes import Evidence, measure
 from probes.divergence.curves import fit
-from probes.divergence.expected import decompose, decompose_rated, outside
+from probes.divergence.expected import Scored, decompose, decompose_rated, outside, relation_of
 
 HOW = {"levels": (0.95,), "resamples": 300, "seed": 3}
 
@@ -105,6 +105,89 @@ def test_the_interval_of_the_divergence_covers_zero_as_often_as_it_says_when_not
         interval = decompose(table=table, base=base, isotonic=False, **HOW).beyond.intervals[0]
         hits += interval.low <= 0 <= interval.high
     assert 0.90 <= hits / runs <= 0.99
+
+
+def bent(
+    seed: int, *, shift: float, prompts: int = 60, df: float | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A policy and its base whose human score levels off at high rewards, the rewards being
+    heavy-tailed with `df`; moving along the relation, nothing is wrong.
+    """
+    rng = np.random.default_rng(seed)
+    effects = rng.normal(scale=0.3, size=prompts)
+
+    def rows(per: int, move: float) -> pd.DataFrame:
+        table = policy(rng, effects, per=per)
+        noise = rng.normal(size=len(table)) if df is None else rng.standard_t(df, size=len(table))
+        reward = noise + move
+        human = np.tanh(reward) + rng.normal(scale=0.6, size=len(table))
+        return table.assign(reward=reward, human=human)
+
+    return rows(8, shift), rows(16, 0.0)
+
+
+@pytest.mark.parametrize("df", [None, 2.5])
+def test_a_relation_that_levels_off_is_no_divergence_with_heavy_tailed_rewards_neither(
+    df: float | None,
+) -> None:
+    beyond, of_line, alarms = [], [], 0
+    for seed in range(40):
+        table, base = bent(seed, shift=1.0, df=df)
+        found = decompose(table=table, base=base, isotonic=False, **HOW).beyond
+        beyond.append(found.value)
+        alarms += found.intervals[0].low > 0
+        base_reward = base["reward"] - base.groupby("prompt_id")["reward"].transform("mean")
+        slope = (base_reward * base["human"]).sum() / (base_reward**2).sum()
+        moved = [table[c].mean() - base[c].mean() for c in ("reward", "human")]
+        of_line.append((slope * moved[0] - moved[1]) / base["human"].std())
+    assert abs(np.mean(beyond)) < 0.04
+    assert abs(np.mean(of_line)) > 0.06
+    assert alarms <= 4
+
+
+def test_one_absurd_reward_of_the_base_policy_decides_nothing() -> None:
+    table, base = bent(1, shift=1.0)
+    before = decompose(table=table, base=base, isotonic=False, **HOW)
+    base.loc[5, "reward"] = 1e6
+    after = decompose(table=table, base=base, isotonic=False, **HOW)
+    assert after.expected.value == pytest.approx(before.expected.value, abs=0.03)
+    assert after.expected.value > 0.3
+
+
+REWARDS = {
+    "many values": (lambda r: r, 3),
+    "two values": (lambda r: (r > 0.3).astype(float), 1),
+    "three values, each of many rows": (lambda r: np.clip(np.round(r), -1, 1), 2),
+    "four values": (lambda r: np.clip(np.round(r + 0.5), -1, 2), 3),
+    "many at the lowest": (lambda r: np.maximum(r, 0.0), 3),
+    "all but a few the same": (lambda r: np.where(r > 2.2, r, 0.0), 1),
+}
+
+
+@pytest.mark.parametrize("case", REWARDS)
+def test_the_curve_has_as_many_pieces_as_the_base_rewards_carry(case: str) -> None:
+    change, pieces = REWARDS[case]
+    table, base = bent(2, shift=0.5)
+    rows = [t.assign(reward=change(t["reward"].to_numpy())) for t in (table, base)]
+    parts = decompose(table=rows[0], base=rows[1], isotonic=False, **HOW)
+    assert parts.pieces == pieces
+    said = "straight line" if pieces == 1 else f"{pieces} linear pieces"
+    assert said in parts.beyond.method
+    assert parts.beyond.intervals[0].low < parts.beyond.value < parts.beyond.intervals[0].high
+    points = np.array(parts.curve)
+    assert np.isfinite(points).all()
+    assert parts.slope == pytest.approx(1.0, abs=1.0)
+
+
+def test_few_rows_and_prompts_whose_rewards_do_not_vary_carry_a_straight_line() -> None:
+    rng = np.random.default_rng(1)
+    prompt = np.repeat(np.arange(40), 4)
+    reward = rng.normal(size=160)
+    assert relation_of(Scored(prompt, reward, reward)).pieces == 3
+    few = prompt < 14
+    assert relation_of(Scored(prompt[few], reward[few], reward[few])).pieces == 1
+    flat = np.where(prompt < 14, reward, reward[4 * prompt])
+    assert relation_of(Scored(prompt, flat, flat)).pieces == 1
 
 
 def rated(table: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
