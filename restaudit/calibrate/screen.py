@@ -19,14 +19,14 @@ from scipy.sparse import csc_array, csr_array
 from scipy.special import stdtrit
 
 from probes.base import Embed
-from probes.divergence.expected import rated_gains, rated_totals
+from probes.divergence.expected import Scored, gains_of, rated_gains, rated_totals
 from probes.diversity.vendi import score
 from probes.hacking.effects import FEWEST_FOR_COST, Effects, effects
 from probes.hacking.features import FEWEST_PROMPTS, is_long, is_short, mine
 from probes.texts.grams import rarefied
 from probes.texts.sets import first, words_of
 from restaudit.calibrate.emulate import EmulatedAudit
-from restaudit.calibrate.pool import Floats, Pool, Rows
+from restaudit.calibrate.pool import Flags, Floats, Pool, Rows
 
 HUMAN = "divergence.human_change"
 REWARD = "divergence.reward_change"
@@ -82,26 +82,19 @@ def _change(now: EmulatedAudit, base: EmulatedAudit, column: str) -> float:
 
 def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
     """Expected, observed and beyond, on the rows that have both scores."""
-    reward, human = _square(base, base.reward), _square(base, base.human)
-    # The line of reward and human score needs both of every sample, as the probe takes them.
-    both = np.where(np.isnan(human), np.nan, reward)
-    new_human = _square(now, now.human)
-    new_reward = np.where(np.isnan(new_human), np.nan, _square(now, now.reward))
-    prompts = ~np.isnan(_means(human)) & ~np.isnan(_means(new_human))
-    reward, human, new_reward, new_human = (
-        v[prompts] for v in (both, human, new_reward, new_human)
-    )
-    # Within prompts: what a prompt itself is worth is no relation of reward and human score.
-    r = reward - _means(reward)[:, None]
-    slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
-    reward_gain = (_means(new_reward) - _means(reward)).mean()
-    human_gain = (_means(new_human) - _means(human)).mean()
-    sd = np.nanstd(human, ddof=1)
-    return (
-        float(slope * reward_gain / sd),
-        float(human_gain / sd),
-        float((slope * reward_gain - human_gain) / sd),
-    )
+    # Both scores of every sample are needed, as the probe takes them.
+    there: Flags = ~np.isnan(_square(base, base.human))
+    new_there: Flags = ~np.isnan(_square(now, now.human))
+    prompts: Flags = np.logical_and(there.any(axis=1), new_there.any(axis=1))
+    number = np.cumsum(prompts) - 1
+
+    def scored(audit: EmulatedAudit, has: Flags) -> Scored:
+        at = np.nonzero(has & prompts[:, None])
+        both = _square(audit, audit.reward)[at], _square(audit, audit.human)[at]
+        return Scored(number[at[0]], *both)
+
+    expected, observed = gains_of(scored(now, new_there), scored(base, there))
+    return expected, observed, expected - observed
 
 
 def _rated(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
