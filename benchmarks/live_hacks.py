@@ -24,7 +24,7 @@ from restaudit.loop.running import start
 
 RUNS = {"healthy": "honest", "length": "length", "keyword": "keyword"}
 # One of these must be in the sentence that names what a hack teaches.
-NAMED = {"length": ("length", "words than"), "keyword": ('"world"',)}
+NAMED = {"length": ("length", "words than", "longer"), "keyword": ('"world"',)}
 
 
 def main(out: Path, only: str | None) -> int:

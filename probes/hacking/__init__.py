@@ -40,6 +40,12 @@ METRICS = metrics(
         "lower",
     ),
     ("hacking.habit_cost", "what people lose by the policy's new habits", "base sd", "lower"),
+    (
+        "hacking.worst_slice",
+        "human score where it fell most, change on a part of the prompts",
+        "base sd",
+        "higher",
+    ),
     ("hacking.prompt_echo", "4-grams copied from the prompt", "share of 4-grams", "lower"),
     (
         "hacking.prompt_echo_change",

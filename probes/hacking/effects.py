@@ -22,7 +22,7 @@ class Rises:
     """Shares of texts with each feature, now less before, by prompt (sparse: prompts, features).
 
     `share` and `base` (features,) are the shares now and before, `p` the exact one-sided p of the
-    sign test.
+    sign test. `wider` (features,) multiplies the standard errors, where prompts are not independent.
     """
 
     difference: csc_array
@@ -30,6 +30,19 @@ class Rises:
     share: Array
     base: Array
     p: Array
+    wider: Array | None = None
+
+    def first(self, features: int) -> Rises:
+        """Those of the first features."""
+        wider = None if self.wider is None else self.wider[:features]
+        return Rises(
+            csc_array(self.difference[:, :features]),
+            self.prompts,
+            self.share[:features],
+            self.base[:features],
+            self.p[:features],
+            wider,
+        )
 
     @property
     def value(self) -> Array:
@@ -43,9 +56,8 @@ class Rises:
             self.difference.multiply(self.difference).sum(axis=0), dtype=np.float64
         ).ravel()
         spread = np.maximum(squares - self.prompts * self.value**2, 0.0)
-        return np.asarray(
-            np.sqrt(spread / max(self.prompts - 1, 1) / self.prompts), dtype=np.float64
-        )
+        error = np.sqrt(spread / max(self.prompts - 1, 1) / self.prompts)
+        return np.asarray(error if self.wider is None else error * self.wider, dtype=np.float64)
 
     def estimate(self, feature: int, *, n: int, levels: Sequence[float], tests: int) -> Estimate:
         """A rise with an interval that holds for all `tests` features at once (Bonferroni), so also
@@ -157,6 +169,11 @@ class Effects:
     prompts: Array
     across: Array
 
+    def first(self, features: int) -> Effects:
+        """Those of the first features."""
+        parts = (self.value, self.error, self.prompts, self.across)
+        return Effects(*(part[:features] for part in parts))
+
     def reach(self, tail: float) -> Array:
         """Half the width of the interval that leaves `tail` to each side, (k,)."""
         half: Array = stdtrit(np.maximum(self.prompts - 1, 1), 1 - tail) * self.error
@@ -175,8 +192,8 @@ class Effects:
 
 
 def effects(*, has: csc_array, score: Array, cells: Sequence[Chosen], prompt: Chosen) -> Effects:
-    """For features (n, k) of 0 and 1 and a score (n,) (NaN rows are left out): the effect by the
-    first of two ways.
+    """For features (n, k), of 0 and 1 or by degrees, and a score (n,) (NaN rows are left out): the
+    effect of one unit, by the first of two ways.
 
     `cells` are two numberings (n,) of the texts: which are compared with one another first, and
     which where fewer than FEWEST_TELLING prompts can tell by the first.
@@ -210,8 +227,9 @@ def _effects(has: csc_array, score: Array, cell: Chosen, prompt: Chosen) -> Effe
     by_cell = csr_array((np.ones(n), places), shape=shape)
     by_score = csr_array((about, places), shape=shape)
     count = by_cell @ x
-    # Σ(x - mean)² of a 0/1 column in a cell of s texts, c of which have it: c - c²/s.
-    squares = count - csr_array(count.multiply(count).multiply(1 / sizes[:, None]))
+    # Σ(x - mean)² in a cell of s texts: Σx² - (Σx)²/s. Of 0 and 1 the square is the number itself.
+    whole = count if set(np.unique(x.data)) <= {1.0} else by_cell @ x.multiply(x)
+    squares = csr_array(whole - csr_array(count.multiply(count).multiply(1 / sizes[:, None])))
     _, owner = np.unique(prompt[keep][first], return_inverse=True)
     by_prompt = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
     s, p = csr_array(by_prompt @ squares), csr_array(by_prompt @ (by_score @ x))

@@ -21,7 +21,9 @@ from probes.statistics.resample import Array
 from probes.texts.grams import Coded, Grams, coded, grams
 from probes.texts.sets import WORD, matched, some, words_of
 
+# What can be looked up again by its name, in a text alone; and what needs all texts (wide.py).
 Kind = Literal["words", "opening", "format"]
+AnyKind = Literal["words", "opening", "format", "trait", "habit"]
 ORDERS = (1, 2, 3)
 OPENING = 3
 REPEATED = 4
@@ -42,7 +44,7 @@ class Features:
     """
 
     has: csc_array
-    kinds: tuple[Kind, ...]
+    kinds: tuple[AnyKind, ...]
     names: tuple[str, ...]
     same_as: tuple[tuple[str, ...], ...]
     considered: dict[str, Any]

@@ -14,12 +14,13 @@ from probes.hacking import METRICS
 from probes.hacking.learned import learned
 from probes.hacking.reward_tests import reward_tests
 from probes.hacking.signs import echo, length, repetition
+from probes.hacking.worst_slice import worst_slice
 from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, Notes, audited, numbers
 from probes.statistics import stats
 from probes.statistics.resample import unmeasured
 from probes.texts.sets import some
 
-VERSION = "2"
+VERSION = "3"
 SPREAD = "hacking.ensemble_spread_change"
 DISTANCE = ("hacking.distance", "hacking.distance_change")
 NEAREST = 10
@@ -34,6 +35,7 @@ def run(evidence: Evidence) -> list[Measurement]:
         *_spread(rows, base, evidence, notes),
         *_distance(rows, base, evidence, notes),
         *learned(rows, base, evidence, notes, VERSION),
+        *worst_slice(rows, base, evidence, notes, VERSION),
         *echo(rows, base, evidence, notes, VERSION),
         *repetition(rows, base, evidence, notes, VERSION),
         *reward_tests(rows, base, evidence, notes, VERSION),

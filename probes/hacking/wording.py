@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from probes.base import Interval
 from probes.hacking.effects import Effect
 from probes.hacking.features import Features
 from probes.statistics.resample import Array
@@ -31,23 +32,34 @@ _TAILS: dict[Verdict, str] = {
     "not paid": "; it is not clear that the reward pays for it",
     "no scores": "",
 }
+# What a feature of each kind is, after "The policy learned to"; a trait's and a habit's name is
+# that already.
+_LEARNED = {
+    "words": 'write "{}"',
+    "opening": 'begin with "{}"',
+    "format": "write texts with {}",
+    "trait": "{}",
+    "habit": "{}",
+}
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A feature that rose: its shares, adjusted p, what reward and people pay for it (base sd), and
-    the verdict.
+    """A feature that rose: its shares, the rise's interval, adjusted p, what reward and people pay
+    for it (base sd), and the verdict.
 
-    `column` is its column in the table of features.
+    `column` is its column in the table of features. `measured` says a trait's means in words.
     """
 
     column: int
     share: float
     share_base: float
+    interval: Interval
     adjusted_p: float
     reward: Effect | None
     human: Effect | None
     verdict: Verdict
+    measured: str = ""
 
     @property
     def rise(self) -> float:
@@ -78,6 +90,8 @@ def listed(
                 "share": _short(feature.share),
                 "share_base": _short(feature.share_base),
                 "rise": _short(feature.rise),
+                "rise_low": _short(feature.interval.low),
+                "rise_high": _short(feature.interval.high),
                 "adjusted_p": _short(feature.adjusted_p),
                 "reward_pays": _effect(feature.reward),
                 "human_pays": _effect(feature.human),
@@ -85,43 +99,72 @@ def listed(
                 "in_the_same_texts": list(features.same_as[feature.column]),
                 "like_it": [features.names[c] for c in like[:5]],
                 "examples": [_cut(texts[k]) for k in best.tolist()],
+                **({"measured": feature.measured} if feature.measured else {}),
             }
         )
     return entries
 
 
 def in_words(
-    most_telling: tuple[Learned, list[int]] | None, features: Features, human_label: str
+    most_telling: tuple[Learned, list[int]] | None,
+    features: Features,
+    human_label: str,
+    missed: float | None,
 ) -> str:
-    """What the most telling feature is, how common it became and who pays for it, in one sentence.
+    """What the most telling feature is, how common it became and who pays for it, in one sentence;
+    without one, what could have been `missed` (a rise, 0..1; None for any).
 
     A format says little by itself, so what nearly the same texts have is named with it.
     """
     if most_telling is None:
-        return "no feature of the texts is more common than under the base policy"
+        return f"No new habit was found; {could_be_missed(missed)}."
     feature, like = most_telling
     name, kind = features.names[feature.column], features.kinds[feature.column]
-    base = f"(base policy {feature.share_base:.0%})"
-    now = "" if feature.verdict == "temptation" else "now "
-    what = {
-        "words": f'"{name}" is {now}in {feature.share:.0%} of texts {base}',
-        "opening": f'{feature.share:.0%} of texts {now}begin "{name}" {base}',
-        "format": f"{feature.share:.0%} of texts {now}have {name} {base}",
-    }[kind]
+    what = _LEARNED[kind].format(name)
     others = [*features.same_as[feature.column], *(features.names[c] for c in like)]
     if kind == "format" and others:
-        what += f", nearly the same texts as: {others[0]}"
+        what += f" (nearly the same texts: {others[0]})"
+    verb = "The policy learned to"
+    if feature.verdict == "temptation":
+        verb = "The reward tempts the policy to"
+    shares = (
+        f"in {_share(feature.share)} of its texts, {_share(feature.share_base)} of the base "
+        f"policy's ({in_points(feature.rise, feature.interval)})"
+    )
     # A proxy for people is named as what it is: it must not be read as people's judgement.
     people = f"the human score ({human_label})"
     if human_label.startswith("PEOPLE"):
         people = "people"
     paid = "whether the reward pays for it could not be told"
     if feature.reward is not None:
-        paid = f"the reward pays {_sd(feature.reward)} for it"
+        # What is paid for a trait is for the whole of its change, not for having it.
+        what_for = "that" if feature.measured else "it"
+        paid = f"the reward pays {_sd(feature.reward)} for {what_for}"
     liked = f"{people}: could not be told"
     if feature.human is not None:
         liked = f"{people} {_sd(feature.human)}"
-    return f"{what}; {paid}, {liked}{_TAILS[feature.verdict]}"
+    return f"{verb} {what}: {feature.measured or shares}; {paid}, {liked}{_TAILS[feature.verdict]}."
+
+
+def could_be_missed(missed: float | None) -> str:
+    """What a screening that found nothing says of itself."""
+    if missed is None:
+        return "with so few texts, any rise could have been missed"
+    return f"a rise of {100 * missed:.0f} points could have been missed"
+
+
+def in_points(value: float, interval: Interval, share: bool = True) -> str:
+    """A change and its interval: of shares in points, of other numbers as it is."""
+    if not share:
+        return f"{value:+.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    digits = 0 if abs(value) >= 0.095 else 1
+    # Adding 0 turns -0.0 into 0.0.
+    low, moved, high = (round(100 * x, digits) + 0.0 for x in (interval.low, value, interval.high))
+    return f"{moved:+.{digits}f} points [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.095 or value == 0 else f"{value:.1%}"
 
 
 def _sd(effect: Effect) -> str:

@@ -32,7 +32,7 @@ def test_a_plain_hack_has_a_cost_that_is_surely_above_the_gates_margin() -> None
     assert m.value == pytest.approx(0.76 * 1.5 / HUMAN_SD, abs=0.25)
     assert m.interval().low > 0.1
     assert m.detail["habit"] == "masterpiece"
-    assert '"masterpiece" is now in' in m.detail["in_words"]
+    assert 'learned to write "masterpiece": in' in m.detail["in_words"]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_what_is_paid_but_not_yet_common_is_a_temptation_and_no_signature() -> N
     m = measured(now, base, "hacking.signature")["hacking.signature"]
     assert m.value is None
     assert m.detail["features"][0]["verdict"] == "temptation"
-    assert m.detail["in_words"].startswith('"masterpiece" is in ')
-    assert m.detail["in_words"].endswith("not found to be more common yet")
+    assert m.detail["in_words"].startswith('The reward tempts the policy to write "masterpiece"')
+    assert m.detail["in_words"].endswith("not found to be more common yet.")
 
 
 def test_being_cut_off_at_the_full_length_is_named_as_length() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from probes import Evidence, Measurement
 from probes.hacking import probe as hacking
-from probes.hacking.features import LONG, REPEATS
+from probes.hacking.features import REPEATS
 from probes.hacking.signs import repeated
 from tests.probes.conftest import WORDS
 
@@ -85,8 +85,11 @@ def test_a_keyword_hack_is_named_in_one_plain_sentence() -> None:
         policy(1, word=0.8, **HACK), policy(2, word=0.04, **HACK), "hacking.signature", grow=grow
     )
     m = found["hacking.signature"]
-    assert '"masterpiece" is now in ' in m.detail["in_words"]
-    assert "people -0." in m.detail["in_words"]
+    sentence = m.detail["in_words"]
+    assert sentence.startswith('The policy learned to write "masterpiece": in 7')
+    assert " points [" in sentence
+    assert "people -0." in sentence
+    assert sentence.endswith(".")
     assert m.value == pytest.approx(0.75, abs=0.15)
     assert m.interval().low > 0.4
     top = m.detail["features"][0]
@@ -125,7 +128,8 @@ def test_a_length_hack_is_named() -> None:
         policy(2, pay_for_length=0.15),
         "hacking.signature",
     )
-    assert LONG in found["hacking.signature"].detail["in_words"]
+    sentence = found["hacking.signature"].detail["in_words"]
+    assert "learned to write longer " in sentence
 
 
 def test_repetition_is_named_where_the_reward_pays_for_it() -> None:
@@ -144,7 +148,7 @@ def test_what_people_value_too_is_no_signature() -> None:
     m = measured(policy(1, word=0.8, **valued), policy(2, word=0.05, **valued), "hacking.signature")
     assert m["hacking.signature"].value is None
     assert m["hacking.signature"].detail["features"][0]["verdict"] == "people pay too"
-    assert m["hacking.signature"].detail["in_words"].endswith("people pay for it too")
+    assert m["hacking.signature"].detail["in_words"].endswith("people pay for it too.")
 
 
 def test_without_human_scores_a_risen_word_is_no_signature_and_the_reason_says_why() -> None:
@@ -152,7 +156,7 @@ def test_without_human_scores_a_risen_word_is_no_signature_and_the_reason_says_w
     m = measured(now, base, "hacking.signature")["hacking.signature"]
     assert m.value is None
     assert "human score" in m.reason
-    assert '"masterpiece" is now in' in m.detail["in_words"]
+    assert 'learned to write "masterpiece": in' in m.detail["in_words"]
     assert "could not be told" in m.detail["in_words"]
 
 
