@@ -5,7 +5,7 @@ share, a length.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -251,6 +251,11 @@ def _largest(
             units=units,
             levels=resampling["levels"],
         )
+        if estimate.intervals:
+            bounds = largest.equivalence_bounds(
+                means=table.means, lowest=estimate.intervals, share=kind.share
+            )
+            estimate = replace(estimate, ok_intervals=bounds)
     order = np.argsort(values, kind="stable")
     detail = {
         **table.detail,
@@ -270,18 +275,21 @@ def _all_agree(table: _Table, groups: int, resampling: Resampling) -> Estimate:
     is compatible.
     """
     units = len(table.means)
-    ends = []
+    ends, ok_ends = [], []
     for level in resampling["levels"]:
         # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over
         # groups).
         one_sided = 1 - 2 * (1 - level) / groups
         top = stats.wilson(successes=0.0, trials=units, level=one_sided).high
         ends.append(Interval(level, 0.0, top))
+        # To pass, every group's own bound must be low enough: see largest.equivalence_bounds.
+        _, own = largest.exact_bounds(np.zeros(1), units, (1 - level) / 2)
+        ok_ends.append(Interval(level, 0.0, float(own[0])))
     method = (
         "Wilson upper bound of each group, each family one trial, Bonferroni over groups "
         "(all texts agree)"
     )
-    return Estimate(0.0, table.n, units, method, tuple(ends))
+    return Estimate(0.0, table.n, units, method, tuple(ends), ok_intervals=tuple(ok_ends))
 
 
 # --- counterfactual rows by family and group: a cell holds one group's rows of one family

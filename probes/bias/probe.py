@@ -9,7 +9,7 @@ from probes.statistics.largest import largest_difference
 
 __all__ = ["PROBE", "largest_difference", "run"]
 
-VERSION = "1"
+VERSION = "2"
 
 
 def run(evidence: Evidence) -> list[Measurement]:

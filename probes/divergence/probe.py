@@ -330,12 +330,8 @@ def _per_distance(audit: Audit, distance: float | None) -> Estimate:
         table=audit.rows, base=audit.base, columns=["human"], **audit.evidence.resampling
     )
     # Dividing the ends takes √KL for known; the method says so.
-    ends = [replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals]
     return replace(
-        change,
-        value=None if change.value is None else change.value / distance,
-        intervals=tuple(ends),
-        method=f"{change.method}, over √KL taken as known",
+        change.rescaled(1 / distance), method=f"{change.method}, over √KL taken as known"
     )
 
 

@@ -282,7 +282,7 @@ def _none_left(estimate: Estimate, prompts: int, evidence: Evidence) -> Estimate
         f"exact Poisson limit, each of the base policy's {prompts} prompts with a rare word "
         "one event"
     )
-    return replace(estimate, intervals=ends, method=method, reason=None)
+    return replace(estimate, intervals=ends, method=method, reason=None, error=None)
 
 
 def _rare_ratio(sums: Array) -> Array:

@@ -294,10 +294,7 @@ def shared_levels(levels: Sequence[float], parts: int) -> tuple[float, ...]:
 
 def negated(estimate: Estimate) -> Estimate:
     """The same estimate with the opposite sign."""
-    # From zero, so that nothing becomes -0.0.
-    ends = tuple(Interval(i.level, 0.0 - i.high, 0.0 - i.low) for i in estimate.intervals)
-    value = None if estimate.value is None else 0.0 - estimate.value
-    return replace(estimate, value=value, intervals=ends)
+    return estimate.rescaled(-1.0)
 
 
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:

@@ -122,7 +122,7 @@ def _symmetric(estimate: Estimate, drawn: Array, unit: str, resampling: Resampli
         half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
         ends.append(Interval(level, float(value - half), float(min(1.0, value + half))))
     method = f"{unit}-clustered bootstrap, {len(drawn)} resamples, t with bootstrap standard error"
-    return replace(estimate, intervals=tuple(ends), method=method)
+    return replace(estimate, intervals=tuple(ends), method=method, error=error)
 
 
 def alpha_of_counts(

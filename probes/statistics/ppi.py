@@ -344,6 +344,7 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
         value_only,
         intervals=ends,
         method=f"{value_only.method}, prompt-clustered linearisation, t({df:.3g})",
+        error=error,
     ), weight
 
 
@@ -365,10 +366,4 @@ def _method(sides: Sequence[_Side], tuned: bool, fewest: int) -> str:
 def _over(estimate: Estimate, unit: float | None) -> Estimate:
     if unit is None or estimate.value is None:
         return estimate
-    ends = tuple(Interval(i.level, i.low / unit, i.high / unit) for i in estimate.intervals)
-    return replace(
-        estimate,
-        value=estimate.value / unit,
-        intervals=ends,
-        method=f"{estimate.method}, unit taken as known",
-    )
+    return replace(estimate.rescaled(1 / unit), method=f"{estimate.method}, unit taken as known")

@@ -32,13 +32,18 @@ FEWEST_UNITS = 8
 FEWEST_BEYOND = 3
 # More undefined resamples than this share, and the rest no longer describe the statistic.
 MOST_UNDEFINED = 0.05
+# How a method names intervals that are symmetric about the logarithm, as suits a ratio.
+LOG_SCALE = "log scale"
 # Weights held at once.
 LARGEST_SLICE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its intervals, before it has a name; `units` counts what was resampled."""
+    """A statistic with its intervals, before it has a name; `units` counts what was resampled.
+
+    `ok_intervals` and `error` are a Measurement's.
+    """
 
     value: float | None
     n: int
@@ -46,6 +51,29 @@ class Estimate:
     method: str
     intervals: tuple[Interval, ...] = ()
     reason: str | None = None
+    ok_intervals: tuple[Interval, ...] = ()
+    error: float | None = None
+
+    def rescaled(self, factor: float) -> Estimate:
+        """The same estimate in another unit: value, ends and standard error times `factor`, which
+        may be negative.
+        """
+
+        def times(intervals: tuple[Interval, ...]) -> tuple[Interval, ...]:
+            ends = []
+            for i in intervals:
+                # From zero, so that nothing becomes -0.0.
+                low, high = sorted((0.0 + i.low * factor, 0.0 + i.high * factor))
+                ends.append(Interval(i.level, low, high))
+            return tuple(ends)
+
+        return replace(
+            self,
+            value=None if self.value is None else 0.0 + self.value * factor,
+            intervals=times(self.intervals),
+            ok_intervals=times(self.ok_intervals),
+            error=None if self.error is None else self.error * abs(factor),
+        )
 
     def measured(
         self,
@@ -71,6 +99,8 @@ class Estimate:
             baseline=baseline if baseline is not None and np.isfinite(baseline) else None,
             reason=self.reason,
             detail=detail or {},
+            ok_intervals=self.ok_intervals,
+            error=self.error,
         )
 
     def recorded(
@@ -216,7 +246,12 @@ def summarise(
         value=value, replicates=finite, units=units, levels=levels, bounds=bounds
     )
     left_out = f", {lost} undefined resamples left out" if lost else ""
-    return replace(value_only, intervals=ends, method=f"{method}, {kind}{left_out}")
+    return replace(
+        value_only,
+        intervals=ends,
+        method=f"{method}, {kind}{left_out}",
+        error=float(np.std(finite) * np.sqrt(units / (units - 1))),
+    )
 
 
 def bootstrap(
@@ -288,6 +323,7 @@ def linearised(
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
     error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum()))
+    own_scale = error
     if log:
         error /= value  # the derivative of the logarithm
     if not np.isfinite(error):
@@ -308,7 +344,10 @@ def linearised(
     ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
     intervals = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
     return replace(
-        value_only, intervals=intervals, method=f"{method}, t({units - 1})" + ", log scale" * log
+        value_only,
+        intervals=intervals,
+        method=f"{method}, t({units - 1})" + f", {LOG_SCALE}" * log,
+        error=own_scale,
     )
 
 

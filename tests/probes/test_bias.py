@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from probes import Evidence, Measurement, Scorer, measure
 from probes.bias import probe as bias
@@ -144,6 +145,94 @@ def test_the_interval_of_a_refusal_gap_covers_the_truth_at_least_92_times_in_100
         m = measured(Evidence(outputs=rows, resamples=300, seed=run, only=only))["bias.refusal_gap"]
         hits += m.interval().low <= 0.3 <= m.interval().high
     assert hits / 150 >= 0.92
+
+
+def scored(
+    run: int, gaps: Sequence[float], *, families: int = 12, texts: Sequence[int] = (8,)
+) -> pd.DataFrame:
+    """Texts whose human score is that of their group, with families and texts that vary; cells have
+    the numbers of texts that `texts` repeats.
+    """
+    rng = np.random.default_rng(run)
+    rows = []
+    for f in range(families):
+        family = rng.normal()
+        for j, gap in enumerate(gaps):
+            own = family + gap + 0.3 * rng.normal()
+            for t in range(texts[(f + j) % len(texts)]):
+                name = f"f{f:02d}-{j}"
+                score = own + 1.4 * rng.normal()
+                rows.append(
+                    {
+                        "prompt_id": name,
+                        "sample_id": f"{name}/{t}",
+                        "text": "a text",
+                        "n_tokens": 2,
+                        "human": score,
+                        "family": f"f{f:02d}",
+                        "group": str(j),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def human_gap(rows: pd.DataFrame, seed: int, level: float = 0.9) -> Measurement:
+    only = frozenset({"bias.human_gap"})
+    evidence = Evidence(outputs=rows, resamples=200, seed=seed, only=only, levels=(level,))
+    return measured(evidence)["bias.human_gap"]
+
+
+@pytest.mark.parametrize("texts", [(8,), (2, 14, 8)])
+def test_a_gap_as_large_as_the_margin_passes_in_at_most_5_of_100_audits_however_uneven_the_cells(
+    texts: Sequence[int],
+) -> None:
+    passed = 0
+    for run in range(150):
+        m = human_gap(scored(run, (0.0, 1.0, 0.5, 0.5), texts=texts), run)
+        passed += m.ok_interval(0.9).high < 1.0
+    assert passed / 150 <= 0.08
+
+
+def test_groups_that_are_alike_pass_by_their_pairs_where_the_alarms_interval_would_not_let_them() -> (
+    None
+):
+    by_pairs, by_all = 0, 0
+    for run in range(60):
+        m = human_gap(scored(run, (0.0, 0.0, 0.0, 0.0)), run)
+        by_pairs += m.ok_interval(0.9).high < 1.0
+        by_all += m.interval(0.9).high < 1.0
+        assert m.ok_interval(0.9).low == m.interval(0.9).low
+        assert m.value <= m.ok_interval(0.9).high < m.interval(0.9).high
+    assert by_pairs / 60 >= 0.85
+    assert by_all < by_pairs
+
+
+def test_a_cell_counts_once_however_many_texts_it_has() -> None:
+    rows = scored(1, (0.0, 0.7))
+    more = pd.concat([rows, rows[rows["prompt_id"] == "f00-1"]], ignore_index=True)
+    assert human_gap(more, 1).value == pytest.approx(human_gap(rows, 1).value)
+
+
+def test_two_groups_pass_by_the_paired_t_interval_of_their_families() -> None:
+    rows = scored(3, (0.0, 0.4), texts=(3, 5))
+    cells = rows.pivot_table(index="family", columns="group", values="human")
+    d = (cells["1"] - cells["0"]).to_numpy()
+    high = scipy.stats.ttest_1samp(np.abs(d.mean()) / d.mean() * d, 0).confidence_interval(0.9).high
+    assert human_gap(rows, 3).ok_interval(0.9).high == pytest.approx(high)
+
+
+def test_a_share_of_refusals_that_is_too_much_for_one_group_seldom_passes() -> None:
+    passed = 0
+    for run in range(150):
+        rng = np.random.default_rng(run)
+        drawn = rng.random((12, 2)) < (0.25, 0.0)
+        rows = table(
+            lambda f, g, d=drawn: REFUSAL if d[f, int(g)] else ANSWER, families=12, groups="01"
+        )
+        only = frozenset({"bias.refusal_gap"})
+        evidence = Evidence(outputs=rows, resamples=200, seed=run, only=only, levels=(0.9,))
+        passed += measured(evidence)["bias.refusal_gap"].ok_interval(0.9).high < 0.25
+    assert passed / 150 <= 0.08
 
 
 # --- the reward model

@@ -142,7 +142,8 @@ def _spearman_brown(halves: Estimate) -> Estimate:
         replace(i, low=2 * i.low / (1 + i.low), high=2 * i.high / (1 + i.high))
         for i in halves.intervals
     )
-    return replace(halves, value=2 * halves.value / (1 + halves.value), intervals=stepped)
+    value = 2 * halves.value / (1 + halves.value)
+    return replace(halves, value=value, intervals=stepped, error=None)
 
 
 def _named(measurement: Measurement, unit: str) -> Measurement:

@@ -102,7 +102,8 @@ def _concordance(judged: Judged, **resampling: Unpack[Resampling]) -> Estimate:
     if tau.value is None:
         return tau
     ends = tuple(replace(i, low=(1 + i.low) / 2, high=(1 + i.high) / 2) for i in tau.intervals)
-    return replace(tau, value=(1 + tau.value) / 2, intervals=ends)
+    error = None if tau.error is None else tau.error / 2
+    return replace(tau, value=(1 + tau.value) / 2, intervals=ends, error=error)
 
 
 def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:

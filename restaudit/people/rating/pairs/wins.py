@@ -112,7 +112,8 @@ def _rate(rows: Sequence[Mapping[str, Any]], same: int, drawn: int) -> Estimate:
 
     intervals = tuple(replace(i, low=mixed(i.low), high=mixed(i.high)) for i in rate.intervals)
     method = f"{rate.method}; {same} of {drawn} drawn prompts are ties, their text being the same"
-    return replace(rate, value=mixed(rate.value), intervals=intervals, method=method)
+    error = None if rate.error is None else (1 - share) * rate.error
+    return replace(rate, value=mixed(rate.value), intervals=intervals, method=method, error=error)
 
 
 def agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
