@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from probes.base import Interval
-from probes.statistics.resample import ANY, LOG_SCALE, Array, Bounds, Estimate, unmeasured, wilson
+from probes.statistics.resample import ANY, Array, Bounds, Estimate, unmeasured, wilson
 
 Chosen = NDArray[np.intp]
 # Every group left out costs the statistic once more. 20 cost little, and t(19) is hardly wider than
@@ -151,7 +151,7 @@ def jackknifed(
     df = groups.count - 1
     method = f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})"
     if log:
-        method += f", {LOG_SCALE}"
+        method += ", log scale"
     if not np.isfinite(left).all() or (log and (left <= 0).any()):
         return replace(
             value_only,
@@ -186,8 +186,9 @@ def jackknifed(
             method=method,
             reason=f"no interval: with {units} prompts it would be without end",
         )
-    own_scale = error * value if log else error
-    return replace(value_only, method=method, intervals=ends, error=own_scale)
+    # The spread of a ratio depends on how large it is: what is seen where nothing fell is not what
+    # there would be at another value, so that no standard error is told.
+    return replace(value_only, method=method, intervals=ends, error=None if log else float(error))
 
 
 def _standard_error(value: float, without: NDArray[Any], sizes: NDArray[Any]) -> float:

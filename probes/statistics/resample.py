@@ -32,8 +32,6 @@ FEWEST_UNITS = 8
 FEWEST_BEYOND = 3
 # More undefined resamples than this share, and the rest no longer describe the statistic.
 MOST_UNDEFINED = 0.05
-# How a method names intervals that are symmetric about the logarithm, as suits a ratio.
-LOG_SCALE = "log scale"
 # Weights held at once.
 LARGEST_SLICE = 4_000_000
 
@@ -42,7 +40,8 @@ LARGEST_SLICE = 4_000_000
 class Estimate:
     """A statistic with its intervals, before it has a name; `units` counts what was resampled.
 
-    `ok_intervals` and `error` are a Measurement's.
+    `ok_intervals` and `error` are a Measurement's. A ratio whose interval is made for its logarithm
+    has no `error`: its spread depends on how large it is.
     """
 
     value: float | None
@@ -323,7 +322,6 @@ def linearised(
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
     error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum()))
-    own_scale = error
     if log:
         error /= value  # the derivative of the logarithm
     if not np.isfinite(error):
@@ -346,8 +344,8 @@ def linearised(
     return replace(
         value_only,
         intervals=intervals,
-        method=f"{method}, t({units - 1})" + f", {LOG_SCALE}" * log,
-        error=own_scale,
+        method=f"{method}, t({units - 1})" + ", log scale" * log,
+        error=None if log else error,
     )
 
 
