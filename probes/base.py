@@ -85,7 +85,8 @@ class Measurement:
             "detail": dict(self.detail),
             "ok_intervals": [dict(vars(i)) for i in self.ok_intervals],
         }
-        return {k: v for k, v in raw.items() if k not in ("ok_intervals", "error") or v}
+        later: dict[str, Any] = {"ok_intervals": [], "error": None}
+        return {k: v for k, v in raw.items() if k not in later or v != later[k]}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Measurement:

@@ -71,7 +71,7 @@ POLICY = GatePolicy.model_validate(
             },
         ]
     }
-)
+).written_out()
 LOOKS = ("g01/i01", "g01/i02")
 SCORES = {
     "human": {
@@ -130,12 +130,15 @@ def build_run(
     halted: bool = False,
     name: str = "small",
     policy: GatePolicy = POLICY,
+    schema: int = record.SCHEMA,
 ) -> Path:
     """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve
-    steps, end.
+    steps, end. `schema` 1 is a run as it was sealed before there were two questions.
     """
-    if policy is not POLICY:
-        return _build(run, finished=finished, halted=halted, name=name, policy=policy)
+    if policy is not POLICY or schema != record.SCHEMA:
+        return _build(
+            run, finished=finished, halted=halted, name=name, policy=policy, schema=schema
+        )
     run.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(_built(finished, halted, name), run)
     return run
@@ -146,17 +149,38 @@ def _built(finished: bool, halted: bool, name: str) -> Path:
     """A run to copy: tests ask for the same one many times."""
     place = Path(tempfile.mkdtemp(prefix="built-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    return _build(place / "run", finished=finished, halted=halted, name=name, policy=POLICY)
+    return _build(
+        place / "run",
+        finished=finished,
+        halted=halted,
+        name=name,
+        policy=POLICY,
+        schema=record.SCHEMA,
+    )
 
 
-def _build(run: Path, *, finished: bool, halted: bool, name: str, policy: GatePolicy) -> Path:
+def as_of_schema_1(policy: GatePolicy) -> dict[str, Any]:
+    """The gates of a plan as they were written before there were two questions."""
+    raw = policy.model_dump(mode="json", exclude={"ok_error", "stage_shares"})
+    for rule in raw["rules"]:
+        del rule["ok_margin"], rule["alarm_only"]
+    return raw
+
+
+def _build(
+    run: Path, *, finished: bool, halted: bool, name: str, policy: GatePolicy, schema: int
+) -> Path:
     run.mkdir(parents=True)
     steps = ["plan", f"{record.BASE}/audit", "g01/grow"]
     steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + [
         "end"
     ]
-    config = {"name": name, "gates": policy.model_dump(mode="json")}
-    plan = {"schema": record.SCHEMA, "config": config, "steps": steps, "looks": list(LOOKS)}
+    gates = policy.model_dump(mode="json")
+    if schema == record.ONE_QUESTION:
+        gates = as_of_schema_1(policy)
+    policy = record.as_sealed(policy, schema)
+    config = {"name": name, "gates": gates}
+    plan = {"schema": schema, "config": config, "steps": steps, "looks": list(LOOKS)}
     record.write_json(plan, run / "plan.json")
     record.write_json({"python": "3.11", "host": "anywhere"}, run / "environment.json")
     finish_step(run, "plan", ("plan.json",), ("environment.json",))

@@ -1,4 +1,6 @@
-"""The gate policy: a truth table, and what may never be called OK."""
+"""The gate policy as plans of schema 1 hold it, one interval for both questions: a truth table, and
+what may never be called OK. What plans say now is in test_two_questions.py.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from pydantic import ValidationError
 
 from probes.base import Interval, Measurement
 from restaudit.config import GatePolicy
+from restaudit.evidence.record import ONE_QUESTION, as_sealed
 from restaudit.gates import SEVERITY, Decision, decide, levels_needed, rule_level
 
 METRIC = "divergence.human_change"
+NEW = ("SILENT", "UNDECIDED")
 
 
 def _policy(
@@ -30,7 +34,12 @@ def _policy(
         "action": action,
         "reason": "why",
     }
-    return GatePolicy.model_validate({"rules": [rule], **more})
+    return _old({"rules": [rule], **more})
+
+
+def _old(raw: dict[str, Any]) -> GatePolicy:
+    """A policy as it was sealed before there were two questions."""
+    return as_sealed(GatePolicy.model_validate(raw), ONE_QUESTION)
 
 
 def _measured(low: float, high: float, *levels: float, name: str = METRIC) -> Measurement:
@@ -110,16 +119,16 @@ def test_a_value_whose_interval_is_for_another_level_is_inconclusive() -> None:
 
 
 def test_a_policy_without_rules_has_checked_nothing() -> None:
-    assert _one(GatePolicy(), _measured(0, 1)).verdict == "INCONCLUSIVE"
+    assert _one(_old({}), _measured(0, 1)).verdict == "INCONCLUSIVE"
 
 
 def test_the_worst_gate_decides_and_inconclusive_is_worse_than_ok() -> None:
-    assert list(SEVERITY) == ["OK", "INCONCLUSIVE", "WARN", "HALT"]
+    assert [v for v in SEVERITY if v not in NEW] == ["OK", "INCONCLUSIVE", "WARN", "HALT"]
     rules = [
         {"name": n, "metric": n, "must_stay": "above", "margin": 0, "action": a, "reason": "r"}
         for n, a in (("a", "WARN"), ("b", "HALT"), ("c", "HALT"))
     ]
-    policy = GatePolicy.model_validate({"rules": rules})
+    policy = _old({"rules": rules})
     ok, unclear, bad = (1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)
 
     def verdict(*spans: tuple[float, float]) -> str:
@@ -166,7 +175,7 @@ def test_all_rules_of_one_action_and_all_looks_together_spend_the_error_rate_of_
         }
         for k, a in enumerate(kinds)
     ]
-    policy = GatePolicy.model_validate({"rules": rules, "level": level, "spending": spending})
+    policy = _old({"rules": rules, "level": level, "spending": spending})
     for action in set(kinds):
         spent = [
             (1 - rule_level(policy, r, look=k, looks=looks)) / 2
@@ -187,7 +196,7 @@ def test_a_rule_for_the_last_look_is_not_asked_before_and_spends_all_there() -> 
         "reason": "r",
         "looks": "last",
     }
-    policy = GatePolicy.model_validate({"rules": [rule]})
+    policy = _old({"rules": [rule]})
     measured = _measured(1, 2)
     early = decide(policy, [measured], iteration="g01/i01", look=1, looks=3)
     late = decide(policy, [measured], iteration="g01/i03", look=3, looks=3)
@@ -215,7 +224,7 @@ def test_a_conditional_rule_speaks_only_where_its_condition_is_established(
         "reason": "r",
         "when": {"metric": "reward", "side": "above", "margin": 0.0},
     }
-    policy = GatePolicy.model_validate({"rules": [rule]})
+    policy = _old({"rules": [rule]})
     found = [_measured(-0.2, 0.1)] + ([_measured(*condition, name="reward")] if condition else [])
     assert _one(policy, *found).verdict == verdict
     assert _one(policy, _measured(0.4, 0.5), *found[1:]).verdict == "OK"

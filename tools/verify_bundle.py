@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 MIB, GIB, CHUNK = 1 << 20, 1 << 30, 1 << 20
 LINE, LEDGER, JSON, SIGNATURE = MIB, 16 * MIB, 8 * MIB, 4 * MIB
 UNPACKED, RATIO, DEEPEST = 32 * GIB, 100, 32
-SEVERITY = ("OK", "INCONCLUSIVE", "WARN", "HALT")
+SEVERITY = ("SILENT", "OK", "UNDECIDED", "INCONCLUSIVE", "WARN", "HALT")
 
 class Failed(Exception):
     """Verification failed; the message begins with what it is about."""
@@ -125,6 +125,9 @@ def count(v):
 def one(v):
     return type(v) is int and v == 1
 
+def truth(v):
+    return isinstance(v, bool)
+
 def anything(_):
     return True
 
@@ -142,15 +145,17 @@ EVENT = {"seq": count, "step": STEP, "prev": HEX, "hash": HEX, "outputs": FILES,
          "at": AT}
 WHEN = {"metric": TEXT, "side": SIDE, "margin": real}
 RULE = {"name": TEXT, "metric": TEXT, "must_stay": SIDE, "margin": real, "action?": "WARN|HALT", "when?": (None, WHEN),
-        "looks?": "all|last", "reason": SOME}
+        "looks?": "all|last", "reason": SOME, "ok_margin?": (None, real), "alarm_only?": truth}
 GATES = {"level?": lambda v: real(v) and 0.5 < v < 1, "spending?": "uniform|pocock|obrien_fleming",
-         "min_alpha?": lambda v: real(v) and 0 <= v <= 1, "rules?": [RULE]}
-PLAN = {"schema": one, "config": {"name": SOME, "gates?": GATES, "*": anything}, "steps": [STEP], "looks": [STEP],
-        "signer?": (None, HEX), "*": anything}
+         "min_alpha?": lambda v: real(v) and 0 <= v <= 1, "rules?": [RULE],
+         "ok_error?": lambda v: real(v) and 0 < v < 0.5, "stage_shares?": [real]}
+PLAN = {"schema": lambda v: type(v) is int and v in (1, 2), "config": {"name": SOME, "gates?": GATES, "*": anything},
+        "steps": [STEP], "looks": [STEP], "signer?": (None, HEX), "*": anything}
 INTERVAL = {"level": lambda v: real(v) and 0 < v < 1, "low": real, "high": real}
 MEASUREMENT = {"name": SOME, "value": (None, real), "unit": TEXT, "n": count, "n_prompts": count, "method": TEXT,
                "version": TEXT, "direction": "higher|lower|neutral", "intervals": [INTERVAL], "baseline": (None, real),
-               "reason": (None, TEXT), "detail": mapping}
+               "reason": (None, TEXT), "detail": mapping,
+               "ok_intervals?": lambda v: fits(v, [INTERVAL]) and v != [], "error?": lambda v: real(v) and v >= 0}
 MEASUREMENTS = {"human": {"label": SOME, "unit": TEXT, "description": TEXT}, "reward": {"name": SOME, "unit": TEXT},
                 "measurements": [MEASUREMENT]}
 REDACTED, LEFT_OUT = {"original": DIGEST, "replacement": DIGEST, "how": TEXT}, {"original": DIGEST, "why": TEXT}
@@ -559,18 +564,25 @@ def read_plan(source):
     audited = [s.removesuffix("/audit") for s in steps if s.endswith("/audit")]
     good = len(steps) > 1 and steps[0] == "plan" and steps[-1] == "end" and len({*steps}) == len(steps)
     need(good and plan["looks"] == [i for i in audited if i != "g00/i00"], "plan.json: steps and looks do not fit")
+    gates = plan["config"].get("gates", {})
+    shares = gates.get("stage_shares", [])
+    need(len(shares) <= 8 and (not shares or (min(shares) > 0 and math.isclose(sum(shares), 1, abs_tol=1e-9))),
+         "plan.json: shares of stages that do not add up")
+    told = "ok_error" in gates and shares and all(real(r.get("ok_margin")) and "alarm_only" in r for r in rules)
+    need(plan["schema"] == 1 or told, "plan.json: lacks what its gates decide by")
     need(len({r["name"] for r in rules}) == len(rules), "plan.json: two gates have one name")
     need(not any(r["metric"].startswith("toxicity.") for r in rules), "plan.json: a toxicity score is never a gate")
     return plan
 
-def level_of(policy, rule, look, looks):
-    """The two-sided interval level of a rule at a look: rules of one action share an error rate, spent over looks."""
+def level_of(policy, rule, look, looks, stage):
+    """The two-sided interval level of a rule: rules of one action share an error rate, spent over looks and stages."""
     sharing = sum(r["action"] == rule["action"] for r in policy["rules"])
     alpha, normal = (1 - policy["level"]) / sharing, NormalDist()
     spent = {"uniform": lambda t: alpha * t, "pocock": lambda t: alpha * math.log1p((math.e - 1) * t),
              "obrien_fleming": lambda t: 2 * normal.cdf(normal.inv_cdf(alpha / 2) / math.sqrt(t)) if t else 0}
     spend = spent[policy["spending"]]
-    return 1 - 2 * (alpha if rule["looks"] == "last" else spend(look / looks) - spend((look - 1) / looks))
+    alpha = alpha if rule["looks"] == "last" else spend(look / looks) - spend((look - 1) / looks)
+    return 1 - 2 * alpha * policy["stage_shares"][stage - 1]
 
 def side(interval, margin):
     return "above" if interval["low"] > margin else "below" if interval["high"] < margin else None
@@ -578,14 +590,20 @@ def side(interval, margin):
 def text(interval):
     return f"[{interval['low']:.3g}, {interval['high']:.3g}]"
 
-def gate(rule, found, level, least):
-    """What a gate says of these measurements by name, as decision.json has it."""
-    def held(name):
-        intervals = found[name]["intervals"] if name in found else []
-        return next((i for i in intervals if math.isclose(i["level"], level, abs_tol=1e-9)), None)
-    def span(name):
-        return held(name) if name in found and found[name]["value"] is not None else None
-    m, kept, interval, margin = found.get(rule["metric"]), held(rule["metric"]), span(rule["metric"]), rule["margin"]
+def at_level(m, level, key="intervals"):
+    listed = (m.get(key) or m["intervals"]) if m else []
+    return next((i for i in listed if math.isclose(i["level"], level, abs_tol=1e-9)), None)
+
+def measured(m, level, key="intervals"):
+    return at_level(m, level, key) if m and m["value"] is not None else None
+
+def doubted(m, found, least):
+    return m is not None and m["detail"].get("human_label") == "PEOPLE" and disagreement(found, least)
+
+def gate_of_one_interval(rule, found, level, least):
+    """What a gate says of these measurements by name, as decision.json of a plan of schema 1 has it."""
+    m, margin = found.get(rule["metric"]), rule["margin"]
+    kept, interval = at_level(m, level), measured(m, level)
     verdict, mde = "INCONCLUSIVE", None
     if m is None:
         why = f"no measurement is called {rule['metric']}"
@@ -601,14 +619,100 @@ def gate(rule, found, level, least):
         elif where:
             verdict = rule["action"]
             why = f"{text(interval)} is wholly on the wrong side of {margin:g}: {rule['reason']}"
-    doubt = m is not None and m["detail"].get("human_label") == "PEOPLE" and disagreement(found, least)
-    if doubt:
+    if doubt := doubted(m, found, least):
         verdict, why = "INCONCLUSIVE", doubt
     elif rule.get("when") and verdict in ("WARN", "HALT"):
-        verdict, why = conditional(rule["when"], span(rule["when"]["metric"]), verdict, why)
+        when = rule["when"]
+        verdict, why = conditional(when, measured(found.get(when["metric"]), level), verdict, why, "INCONCLUSIVE")
     return {"gate": rule["name"], "verdict": verdict, "metric": rule["metric"], "value": m and m["value"],
             "low": kept and kept["low"], "high": kept and kept["high"], "level": level, "must_stay": rule["must_stay"],
             "margin": margin, "n_prompts": m["n_prompts"] if m else 0, "mde": mde, "why": why}
+
+def gate(policy, rule, found, level, stage, before):
+    """What a gate says at a stage: it fires, or says OK, each at an error rate of its own (plans of schema 2)."""
+    if before and before["verdict"] in ("WARN", "HALT"):
+        return before
+    m, must, edge = found.get(rule["metric"]), rule["must_stay"], rule["ok_margin"]
+    normal, alarm, interval = NormalDist(), rule["alarm_only"], measured(m, level)
+    ok_level = None if alarm else 1 - 2 * policy["ok_error"] * policy["stage_shares"][stage - 1]
+    passes = None if alarm else measured(m, ok_level, "ok_intervals")
+    finds = None
+    if interval and m.get("error") is not None:
+        z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(0.8)
+        finds = rule["margin"] + (z if must == "below" else -z) * m["error"]
+    out = {"gate": rule["name"], "verdict": "UNDECIDED", "metric": rule["metric"], "value": m and m["value"],
+           "low": interval and interval["low"], "high": interval and interval["high"], "level": level,
+           "must_stay": must, "margin": rule["margin"], "n_prompts": m["n_prompts"] if m else 0, "why": "",
+           "alarm_only": alarm, "ok_margin": None if alarm else edge, "ok_low": passes and passes["low"],
+           "ok_high": passes and passes["high"], "ok_level": ok_level, "n": m["n"] if m else 0, "finds": finds,
+           "settle": None, "stage": stage}
+    verdict, why = answer(rule, m, interval, passes, level)
+    doubt, when = doubted(m, found, policy["min_alpha"]), rule.get("when")
+    if doubt:
+        verdict, why = "UNDECIDED", doubt
+    elif when and verdict != "OK":
+        condition = measured(found.get(when["metric"]), level)
+        other = condition and side(condition, when["margin"])
+        if verdict in ("WARN", "HALT") or (other and other != when["side"]):
+            verdict, why = conditional(when, condition, verdict, why, "UNDECIDED")
+    if verdict == "UNDECIDED" and alarm:
+        verdict = "SILENT"
+    elif verdict == "UNDECIDED" and not doubt and passes:
+        out["settle"] = settles(out, before)
+    if before and before["verdict"] == "OK" and verdict not in ("WARN", "HALT"):
+        return before
+    return {**out, "verdict": verdict, "why": why}
+
+def answer(rule, m, interval, passes, level):
+    must, margin, edge = rule["must_stay"], rule["margin"], rule["ok_margin"]
+    if m is None:
+        return "UNDECIDED", f"no measurement is called {rule['metric']}"
+    if not interval:
+        return "UNDECIDED", m["reason"] or f"no interval at level {level:.4g}"
+    if side(interval, margin) not in (None, must):
+        return rule["action"], f"{text(interval)} is wholly on the wrong side of {margin:g}: {rule['reason']}"
+    if rule["alarm_only"]:
+        return "UNDECIDED", f"{text(interval)} is not wholly {'below' if must == 'above' else 'above'} {margin:g}"
+    if not passes:
+        return "UNDECIDED", m["reason"] or "no interval to pass by"
+    if side(passes, edge) == must:
+        return "OK", f"{text(passes)} stays {must} {edge:g}"
+    return "UNDECIDED", f"{text(passes)} does not stay {must} {edge:g}"
+
+def settles(now, before):
+    """How much more would let an undecided gate say OK, if the truth is what was estimated."""
+    up = now["must_stay"] == "above"
+    room = now["value"] - now["ok_margin"] if up else now["ok_margin"] - now["value"]
+    if room <= 0:
+        return (f"the estimate itself is not {now['must_stay']} {now['ok_margin']:g}: more data would rather show the "
+                "loss than rule it out")
+    reach = now["value"] - now["ok_low"] if up else now["ok_high"] - now["value"]
+    prompts = max(math.ceil(now["n_prompts"] * (max(reach / room, 1.0) ** 2 - 1)), 1)
+    step = 10 ** max(len(str(prompts)) - 2, 0)
+    texts = more_texts(now, before, room, reach)
+    def about(number_of, what):
+        return f"about {number_of:,} more {what}{'' if number_of == 1 else 's'}"
+    more = f" or {about(texts, 'text')} a prompt" if texts is not None else ""
+    advice = f"{about(-(-prompts // step) * step, 'prompt')}{more}"
+    return f"if the truth is what was estimated, {advice} would settle it"
+
+def more_texts(now, before, room, reach):
+    if not before or before["value"] is None or before["ok_level"] is None:
+        return None
+    edge = before["ok_low" if now["must_stay"] == "above" else "ok_high"]
+    if not (before["n_prompts"] and now["n_prompts"] and before["n"] and now["n"]) or edge is None:
+        return None
+    then, there = before["n"] / before["n_prompts"], now["n"] / now["n_prompts"]
+    if there <= then:
+        return None
+    z_then, z_now = (NormalDist().inv_cdf(0.5 + g["ok_level"] / 2) for g in (before, now))
+    variance_then, variance_now = (abs(before["value"] - edge) / z_then) ** 2, (reach / z_now) ** 2
+    a = (variance_then - variance_now) / (1 / then - 1 / there)
+    b, needed = variance_now - a / there, (room / z_now) ** 2
+    if a <= 0 or needed <= b:
+        return None
+    wanted = math.ceil(a / (needed - max(b, 0.0)))
+    return wanted - int(there) if int(there) < wanted <= 64 else None
 
 def disagreement(found, least):
     """Why people's ratings decide nothing, or None where they may."""
@@ -620,14 +724,14 @@ def disagreement(found, least):
     alpha = f"{agreement['value']:.2f}, below {least:g}"
     return f"the raters' Krippendorff alpha is {alpha}: their ratings decide nothing"
 
-def conditional(when, interval, verdict, why):
+def conditional(when, interval, verdict, why, unknown):
     """What a broken rule says given its condition."""
     edge = f"{when['margin']:g}"
     if not interval:
-        return "INCONCLUSIVE", f"{why} (if {when['metric']} were {when['side']} {edge}, but it was not measured)"
+        return unknown, f"{why} (if {when['metric']} were {when['side']} {edge}, but it was not measured)"
     where, said = side(interval, when["margin"]), f"{when['metric']} {text(interval)}"
     if where is None:
-        return "INCONCLUSIVE", f"{said} contains {edge}, so whether this rule applies is open"
+        return unknown, f"{said} contains {edge}, so whether this rule applies is open"
     if where == when["side"]:
         return verdict, f"{why} ({said} is {where} {edge})"
     return "OK", f"does not apply: {said} is {where} {edge}"
@@ -646,22 +750,41 @@ def read_measurements(source, name):
     for m in listed:
         levels = [i["level"] for i in m["intervals"]]
         need(len({*levels}) == len(levels), f"{name}: {m['name']} has two intervals of one level")
-        need(all(i["low"] <= i["high"] for i in m["intervals"]), f"{name}: {m['name']} has an interval that is none")
+        need(all(i["low"] <= i["high"] for i in [*m["intervals"], *m.get("ok_intervals", [])]),
+             f"{name}: {m['name']} has an interval that is none")
+        levels_ok = [i["level"] for i in m.get("ok_intervals", [])]
+        need(len({*levels_ok}) == len(levels_ok), f"{name}: {m['name']} has two intervals of one level")
         need(m["reason"] or (m["value"] is not None and levels), f"{name}: {m['name']} lacks a reason")
     return {m["name"]: m for m in listed}
 
-def decide(source, plan, iteration):
+def decide(source, plan, iteration, recorded):
+    """The decision that follows from the measurements of every stage of a look, and from the sealed policy."""
     policy = {"level": 0.95, "spending": "uniform", "min_alpha": 0.667, "rules": [], **plan["config"].get("gates", {})}
+    two, shares = plan["schema"] == 2, [1.0] if plan["schema"] == 1 else policy["stage_shares"]
+    policy["stage_shares"] = shares
     policy["rules"] = [{"action": "WARN", "looks": "all", **r} for r in policy["rules"]]
-    found, looks = read_measurements(source, f"{iteration}/measurements.json"), len(plan["looks"])
-    look = plan["looks"].index(iteration) + 1
+    looks, look, gates = len(plan["looks"]), plan["looks"].index(iteration) + 1, []
     asked = [r for r in policy["rules"] if r["looks"] == "all" or look == looks]
-    try:
-        gates = [gate(r, found, level_of(policy, r, look, looks), policy["min_alpha"]) for r in asked]
-    except (ValueError, ArithmeticError):
-        raise Failed(f"{iteration}/measurements.json: no decision can follow from it") from None
-    worst = max((g["verdict"] for g in gates), key=SEVERITY.index, default="INCONCLUSIVE")
-    return {"iteration": iteration, "verdict": worst, "look": look, "looks": looks, "gates": gates}
+    last = f"{iteration}/measurements.json"
+    earlier = sorted(n for n in recorded if n.endswith("/measurements.json") and n != last)
+    planned = [f"{iteration}/stage{k}/measurements.json" for k in range(1, len(shares))]
+    need(earlier == planned[: len(earlier)], f"ledger.jsonl: {iteration}/audit records a stage that is not planned")
+    for stage, name in enumerate([*earlier, last], 1):
+        found, before = read_measurements(source, name), {g["gate"]: g for g in gates}
+        try:
+            gates = []
+            for r in asked:
+                level = level_of(policy, r, look, looks, stage)
+                now = gate(policy, r, found, level, stage, before.get(r["name"])) if two else \
+                    gate_of_one_interval(r, found, level, policy["min_alpha"])
+                gates.append(now)
+        except (ValueError, ArithmeticError):
+            raise Failed(f"{name}: no decision can follow from it") from None
+    nothing = "UNDECIDED" if two else "INCONCLUSIVE"
+    worst = max((g["verdict"] for g in gates), key=SEVERITY.index, default=nothing)
+    decision = {"iteration": iteration, "verdict": nothing if worst == "SILENT" else worst, "look": look,
+                "looks": looks, "gates": gates}
+    return {**decision, "stage": stage, "stages": len(shares)} if two else decision
 
 def named(text, shortest, longest):
     """Whether somebody could judge this name or reason: one line, nothing that would redraw a terminal."""
@@ -699,7 +822,7 @@ def check_decisions(source, events, plan):
         need(owned == ([path] if part == "audit" and iteration in plan["looks"] else []), f"{where}: decides wrongly")
         if owned:
             need(f"{iteration}/measurements.json" in e["outputs"], f"{where}: records no measurements")
-            decisions.append(again := decide(source, plan, iteration))
+            decisions.append(again := decide(source, plan, iteration, e["outputs"]))
             written = shaped(read(source, path), mapping, path)
             need(same(written, again), f"{path}: does not follow from the measurements and the sealed policy")
             halting = [g["gate"] for g in again["gates"] if g["verdict"] == "HALT"]

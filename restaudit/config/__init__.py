@@ -157,6 +157,29 @@ class Config(Section):
             )
         return self
 
+    @property
+    def stages(self) -> int:
+        """In how many stages a look may sample, or ask people where people rate: their time is what
+        is dear there. One where somebody else drew the samples.
+        """
+        if isinstance(self.human, PeopleHuman):
+            return len(self.human.counts)
+        if self.policy.model.startswith("watch:"):
+            return 1
+        return len(self.audit.stages)
+
+    @model_validator(mode="after")
+    def _shares_of_stages(self) -> Config:
+        shares = len(self.gates.stage_shares)
+        if shares not in (0, self.stages):
+            people = isinstance(self.human, PeopleHuman)
+            key = "human.samples" if people else "audit.samples_per_prompt"
+            raise ValueError(
+                f"gates.stage_shares: {shares} shares, but {key} has {self.stages} stages; give "
+                "one share a stage, or none to have them chosen"
+            )
+        return self
+
     @model_validator(mode="after")
     def _columns(self) -> Config:
         watched = self.loop.method == "outside" and self.policy.model.startswith("watch:")

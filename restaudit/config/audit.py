@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from restaudit.config.section import Batch, Line, Samples, Section, Text, Tokens
 
@@ -95,17 +95,24 @@ class HumanTextConfig(Section):
     when: Literal["ends", "every"] = "every"
 
 
+# Samples of a prompt after each stage of a look. Eight stages double the first count 128 times.
+Stages = Annotated[tuple[Samples, ...], Field(min_length=1, max_length=8)]
+
+
 class AuditConfig(Section):
     """What is measured after every Improve step, on prompts that nothing else uses.
 
-    The base policy is sampled once and compared with at every look, so more of its samples pay
-    every time: `base_samples_per_prompt` (default: as `samples_per_prompt`).
+    `samples_per_prompt` is a count, or rising counts: then a look samples in stages, up to the next
+    count only while the gates are undecided. `counterfactual_samples` likewise, for the prompts of
+    counterfactual families, with as many stages (a count: the same at every stage). The base policy
+    is sampled once and compared with at every look, so more of its samples pay every time:
+    `base_samples_per_prompt` (default: as many as a look's last stage).
     """
 
-    samples_per_prompt: Samples = 2
+    samples_per_prompt: Samples | Stages = 2
     # None: as many as of every other policy.
     base_samples_per_prompt: Samples | None = None
-    counterfactual_samples: Samples = 1
+    counterfactual_samples: Samples | Stages = 1
     # KL needs both policies' probabilities of every token, so fewer samples have it than are drawn.
     kl_samples: int = Field(64, ge=0, le=1_000_000_000)
     # Of 1,000 about 25 lie beyond either end of a 95% interval.
@@ -116,3 +123,39 @@ class AuditConfig(Section):
     toxicity: ToxicityConfig = NoToxicity()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     human_text: HumanTextConfig | None = None
+
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        """Samples of a plain prompt and of a counterfactual one after each stage of a look."""
+        plain = _counts(self.samples_per_prompt)
+        of_families = _counts(self.counterfactual_samples)
+        most = max(len(plain), len(of_families))
+        return tuple(zip(_filled(plain, most), _filled(of_families, most), strict=True))
+
+    @property
+    def base_samples(self) -> int:
+        """Samples of the base policy of a plain prompt."""
+        return self.base_samples_per_prompt or self.stages[-1][0]
+
+    @model_validator(mode="after")
+    def _rising(self) -> AuditConfig:
+        for key in ("samples_per_prompt", "counterfactual_samples"):
+            counts = _counts(getattr(self, key))
+            if list(counts) != sorted(set(counts)):
+                raise ValueError(f"{key}: expected rising counts, one a stage; got {list(counts)}")
+        lengths = {len(_counts(c)) for c in (self.samples_per_prompt, self.counterfactual_samples)}
+        if len(lengths - {1}) > 1:
+            raise ValueError(
+                "samples_per_prompt and counterfactual_samples: expected as many stages in both, "
+                "or one count"
+            )
+        return self
+
+
+def _counts(given: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (given,) if isinstance(given, int) else given
+
+
+def _filled(counts: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """The same count at every stage where there is one only."""
+    return counts if len(counts) == most else counts * most

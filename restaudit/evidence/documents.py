@@ -150,7 +150,8 @@ class Sealed(Loose):
     restaudit: str = ""
     artifacts: dict[str, SealedArtifact] = {}
     prompts: dict[str, Count] = {}
-    gate_levels: dict[str, list[Number]] = {}
+    # A level a look, or (schema 2) one a stage of every look.
+    gate_levels: dict[str, list[Number | list[Number]]] = {}
 
 
 SHAPES: Mapping[str, type[Loose]] = {

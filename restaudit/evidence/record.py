@@ -27,11 +27,13 @@ from restaudit.gates import Decision
 
 # The models of a configuration take a fifth of a second to import.
 if TYPE_CHECKING:
-    from restaudit.config import Config, LoopConfig
+    from restaudit.config import Config, GatePolicy, LoopConfig
 
 # --- layout: folders, files and columns, written down once
 
-SCHEMA = 1
+# Of plan.json. 1: one interval for OK and for the action, one stage a look.
+SCHEMA = 2
+ONE_QUESTION = 1
 # The sealed plan, and who writes the run now.
 PLAN, WRITER = "plan.json", "writer.json"
 # In bytes, of a table. A million samples of a Grow set take 0.3 GB.
@@ -169,6 +171,22 @@ def after_steps(step: int) -> str:
     return f"step-{step}"
 
 
+def as_sealed(gates: GatePolicy, schema: int) -> GatePolicy:
+    """The policy as a plan of this schema means it: before there were two questions, whatever else
+    stands in its gates, one interval answered both, at one stage.
+    """
+    if schema != ONE_QUESTION:
+        return gates
+    return gates.model_copy(update={"ok_error": None, "stage_shares": ()})
+
+
+def stage_file(stage: int) -> str:
+    """What the gates read at an earlier stage of a look (from 1), in the iteration's folder; the
+    last stage's measurements are measurements.json.
+    """
+    return f"stage{stage}/measurements.json"
+
+
 def step_kind(step: str) -> str:
     """What a step does: the last part of its name ("audit", "improve"), or "preparation" before any
     iteration.
@@ -188,8 +206,10 @@ class Run:
             raise BadInput(f"{self.path}: not a run folder ({why})")
         self.plan: dict[str, Any] = read_json(self.path, PLAN)
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
-        if schema != SCHEMA:
-            reads = f"schema {schema!r}; this version of restaudit reads {SCHEMA}"
+        if schema not in (ONE_QUESTION, SCHEMA):
+            reads = (
+                f"schema {schema!r}; this version of restaudit reads {ONE_QUESTION} and {SCHEMA}"
+            )
             if isinstance(schema, int) and schema > SCHEMA:
                 reads = f"made by a newer version: {reads}; update restaudit to read it"
             raise BadInput(f"{self.path}/plan.json: {reads}")
@@ -213,10 +233,12 @@ class Run:
         from restaudit.config.reading import validated
 
         try:
-            return validated(Config, self.plan["config"], f"{self.path}/{PLAN}: config")
+            config = validated(Config, self.plan["config"], f"{self.path}/{PLAN}: config")
         except BadInput as e:
             by = self.plan.get("restaudit", "another version")
             raise BadInput(f"{e}; the plan was sealed by restaudit {printable(str(by))}") from None
+        gates = as_sealed(config.gates, self.plan["schema"])
+        return config.model_copy(update={"gates": gates})
 
     @cached_property
     def loop(self) -> LoopConfig:
@@ -292,14 +314,27 @@ class Run:
         """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS);
         None without any.
 
-        The base policy's were given at the first look; those of its samples that were rated again
-        later (anchors) are with the look that asked for them: `Run.look_ratings`.
+        The base policy's were given at the first look and, where looks ask people in stages, at
+        later ones too; those of its samples that were rated again (anchors) are with the look that
+        asked for them: `Run.look_ratings`.
         """
-        looks = self.plan.get("looks") or [iteration]
-        table = self.look_ratings(looks[0] if iteration == BASE else iteration)
-        if table is None:
+        looks = [iteration]
+        if iteration == BASE:
+            looks = self.plan.get("looks") or looks
+            if self.rating_stages == 1:
+                looks = looks[:1]
+        tables = [t for look in looks if (t := self.look_ratings(look)) is not None]
+        if not tables:
             return None
-        return table[table["iteration"] == iteration].reset_index(drop=True)
+        own = [t[(t["iteration"] == iteration) & ~t["anchor"].astype(bool)] for t in tables]
+        return as_one_draw(own)
+
+    @property
+    def rating_stages(self) -> int:
+        """In how many stages a look of this run may ask people to rate."""
+        human = self.plan["config"].get("human")
+        samples = human.get("samples") if isinstance(human, dict) else None
+        return len(samples) if isinstance(samples, list) else 1
 
     def look_ratings(self, iteration: str) -> pd.DataFrame | None:
         """All ratings that the look at this iteration sealed, of the base policy's samples too
@@ -373,9 +408,16 @@ class Run:
             return "halted"
         if writer_alive(self.path):
             return "running"
-        if self.events and self.events[-1].step.endswith("/wait"):
-            return "waiting"
-        return "stopped"
+        return "waiting" if self.waits else "stopped"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last thing that was recorded is that people were asked for something."""
+        last = self.events[-1] if self.events else None
+        if last is None or not last.step.endswith("/wait"):
+            return False
+        # A stage that a look did not need asks nobody.
+        return last.content.get("needed") is not False
 
     def summary(self) -> Summary:
         """The line a list of runs shows."""
@@ -505,6 +547,18 @@ def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
         human=rows["sample_id"].map(scores["score"].mean()).astype("float64"),
         inclusion=rows["sample_id"].map(scores["inclusion"].first()).astype("float64"),
     )
+
+
+def as_one_draw(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Ratings of samples that were drawn one after another (columns: RATINGS), the earliest first:
+    together they are one random sample, so each has the chance that the last draw records.
+    """
+    ratings = pd.concat(tables, ignore_index=True)
+    drawn = ~(ratings["check"].astype(bool) | ratings["anchor"].astype(bool))
+    # The chance grows with every draw: n of N, n being all that were drawn so far.
+    latest = ratings[drawn].groupby("iteration")["inclusion"].max()
+    ratings.loc[drawn, "inclusion"] = ratings.loc[drawn, "iteration"].map(latest)
+    return ratings
 
 
 def json_bytes(value: Any) -> bytes:

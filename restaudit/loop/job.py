@@ -214,9 +214,13 @@ class Job:
         seed_name: str,
         label: str,
         prefix: str,
+        first: Sequence[int] | None = None,
     ) -> list[Samples]:
         """Draw `counts[k]` responses to each prompt from the policy as it stands; names are
         prefix/prompt_id/number.
+
+        Numbers begin at `first[k]` (default: 0). A response follows from the seed and its name, so
+        those drawn later are the ones that drawing all at once would have given.
         """
         from restaudit.evidence.chats import as_messages
         from restaudit.policy import SampleRequest, sample
@@ -226,11 +230,16 @@ class Job:
             SampleRequest(
                 prompt_id,
                 tuple(self.policy.prompt_tokens(as_messages(prompt))),
-                tuple(f"{prefix}/{prompt_id}/{k:03d}" for k in range(count)),
+                tuple(f"{prefix}/{prompt_id}/{k:03d}" for k in range(begin, begin + count)),
             )
-            for prompt_id, prompt, count in zip(
-                prompts["prompt_id"], prompts["prompt"], counts, strict=True
+            for prompt_id, prompt, begin, count in zip(
+                prompts["prompt_id"],
+                prompts["prompt"],
+                first or [0] * len(prompts),
+                counts,
+                strict=True,
             )
+            if count
         ]
         config: SamplingConfig = self.config.loop.sampling
         with self.reporter.task(label, sum(counts) * config.max_tokens) as advance:

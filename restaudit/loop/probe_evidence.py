@@ -47,13 +47,16 @@ def gather(
     policy: str,
     look: int,
     looks: Sequence[str],
+    stage: int = 1,
     ratings: pd.DataFrame | None = None,
     held_out: HeldOut | None = None,
+    only: frozenset[str] | None = None,
 ) -> Evidence:
     """Evidence about `rows`, the audited samples of `policy` recorded as `iteration`.
 
     `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides
-    about. `ratings` are people's, of samples of `rows` and of the base policy (see
+    about; `stage` counts a look's stages from 1. `only` names what is measured (None: everything).
+    `ratings` are people's, of samples of `rows` and of the base policy (see
     waiting.seal_ratings). `held_out` is what was read beside the audit prompts.
     """
     is_base = iteration == BASE
@@ -66,7 +69,7 @@ def gather(
     # Intervals are computed at the levels that this look's gates ask for, and at 95% for people.
     levels: tuple[float, ...] = ()
     if not is_base:
-        levels = levels_needed(job.config.gates, look=look, looks=len(looks))
+        levels = levels_needed(job.config.gates, look=look, looks=len(looks), stage=stage)
     return Evidence(
         outputs=rows,
         base=base,
@@ -89,6 +92,7 @@ def gather(
         levels=tuple(dict.fromkeys((0.95, *levels))),
         resamples=job.config.audit.resamples,
         seed=seed_of(job.config.seed, f"{iteration}/probes"),
+        only=only,
     )
 
 

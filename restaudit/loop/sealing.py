@@ -31,7 +31,7 @@ from restaudit.evidence.record import (
 )
 from restaudit.evidence.steps import Content, Writer
 from restaudit.files import plain
-from restaudit.gates import rule_level
+from restaudit.gates import ok_level, rule_level
 from restaudit.loop.audit import planned_iterations
 from restaudit.loop.held_out import held_out_artifacts
 from restaudit.loop.named_code import remember
@@ -86,7 +86,7 @@ def seal(
     key_id = writer.signer.key_id if writer.signer is not None else None
     signed = f", signed with key {key_id}" if key_id else ""
     reporter.line(f"{writer.run}: sealing the plan{signed}")
-    config = _with_looks(config, len(prompts[0]["grow"]))
+    config = with_gates(_with_looks(config, len(prompts[0]["grow"])))
 
     def make(out: Path) -> Content:
         _write_data(config, prompts, out)
@@ -154,9 +154,12 @@ def planned_steps(config: Config) -> list[str]:
     if remembers_known(config):
         steps.append("known")
     steps.append(f"{BASE}/audit")
-    # People rate between sampling and measuring, so their look is three steps, each of which can be
-    # the one that the run stops after.
-    look = ["samples", "wait", "audit"] if config.human.kind == "people" else ["audit"]
+    # People rate between sampling and measuring, so their look is three steps or more, each of
+    # which can be the one that the run stops after. A stage that is not needed says so in its step.
+    look = ["audit"]
+    if config.human.kind == "people":
+        later = [f"stage{k}/wait" for k in range(2, config.stages + 1)]
+        look = ["samples", "wait", *later, "audit"]
     if loop.method in BY_STEPS:
         for iteration in planned_iterations(loop):
             steps += [f"{iteration}/{part}" for part in ("train", *look)]
@@ -190,6 +193,20 @@ def _with_looks(config: Config, prompts: int) -> Config:
     return config.model_copy(update={"loop": with_looks})
 
 
+def with_gates(config: Config) -> Config:
+    """The configuration with everything written out that its gates decide by."""
+    gates = config.gates.written_out(stage_shares(config.stages))
+    return config.model_copy(update={"gates": gates})
+
+
+def stage_shares(stages: int) -> tuple[float, ...]:
+    """What each stage spends of a look's error rates, where a configuration does not say: more the
+    later, since a stage that comes is one that the earlier ones could not decide.
+    """
+    total = stages * (stages + 1) // 2
+    return tuple((k + 1) / total for k in range(stages))
+
+
 def _write_data(config: Config, prompts: Prompts, out: Path) -> None:
     """data/: the prompts of every split, and report.json, what was read, dropped and overlaps."""
     from restaudit.reward.leakage import leakage
@@ -212,13 +229,17 @@ def _plan(
     from probes import PROBES
 
     looks = planned_iterations(config.loop)
-    levels = {}
-    for rule in config.gates.rules:
-        # Written out, so that a reader sees what every look will ask for without this program.
-        levels[rule.name] = [
-            rule_level(config.gates, rule, look=k, looks=len(looks))
-            for k in range(1, len(looks) + 1)
-        ]
+    gates = config.gates
+    stages = range(1, len(gates.shares) + 1)
+    # Written out, so that a reader sees what every look will ask for without this program: per rule
+    # the level of every stage of every look, and the one that OK needs at every stage.
+    levels: dict[str, list[list[float]]] = {}
+    for rule in gates.rules:
+        levels[rule.name] = []
+        for k in range(1, len(looks) + 1):
+            levels[rule.name].append(
+                [rule_level(gates, rule, look=k, looks=len(looks), stage=s) for s in stages]
+            )
     plan = {
         "schema": SCHEMA,
         "restaudit": __version__,
@@ -226,6 +247,7 @@ def _plan(
         "steps": planned_steps(config),
         "looks": looks,
         "gate_levels": levels,
+        "ok_levels": [ok_level(gates, stage=s) for s in stages],
         "probes": [
             {"name": p.name, "version": p.version, "measures": list(p.names)} for p in PROBES
         ],

@@ -45,6 +45,7 @@ MIB = 1 << 20
 FIRST, LAST = LOOKS[0], LOOKS[-1]
 MEASURED = f"{FIRST}/measurements.json"
 DECIDED = f"{FIRST}/decision.json"
+STAGE = f"{FIRST}/stage1/measurements.json"
 RATED = f"{FIRST}/ratings.parquet"
 
 Json = dict[str, Any]
@@ -912,7 +913,8 @@ def _files() -> Iterator[Attack]:
 
 def _plans() -> Iterator[Attack]:
     plans: dict[str, Callable[[Json], Any]] = {
-        "a later schema": _set("schema", to=2),
+        "a later schema": _set("schema", to=3),
+        "a schema before the first": _set("schema", to=0),
         "a schema of true": _set("schema", to=True),
         "a schema with a fraction": _set("schema", to=1.5),
         "no schema": _drop("schema"),
@@ -931,6 +933,9 @@ def _plans() -> Iterator[Attack]:
         "an action nobody knows": _set("config", "gates", "rules", 0, "action", to="STOP"),
         "a level of one": _set("config", "gates", "level", to=1),
         "a level as text": _set("config", "gates", "level", to="0.95"),
+        "an error of OK of a half": _set("config", "gates", "ok_error", to=0.5),
+        "shares of stages as text": _set("config", "gates", "stage_shares", to=["0.5", "0.5"]),
+        "an alarm of one": _set("config", "gates", "rules", 0, "alarm_only", to=1),
         "a signer that is no key": _set("signer", to="ada"),
         "a signer in a list": _set("signer", to=[]),
     }
@@ -954,6 +959,22 @@ def _plans() -> Iterator[Attack]:
         "a rule less": lambda p: p["config"]["gates"]["rules"].pop(),
         "a level of almost one": _set("config", "gates", "level", to=1 - 1e-16),
         "error spent in another way": _set("config", "gates", "spending", to="obrien_fleming"),
+        "no error of OK": _set("config", "gates", "ok_error", to=None),
+        "an error of OK that is not written out": _drop("config", "gates", "ok_error"),
+        "shares that are not written out": _drop("config", "gates", "stage_shares"),
+        "no shares": _set("config", "gates", "stage_shares", to=[]),
+        "shares that do not add up": _set("config", "gates", "stage_shares", to=[0.5, 0.4]),
+        "a share of nothing": _set("config", "gates", "stage_shares", to=[1.0, 0.0]),
+        "nine stages": _set("config", "gates", "stage_shares", to=[1 / 9] * 9),
+        "other shares": _set("config", "gates", "stage_shares", to=[0.25, 0.75]),
+        "one stage only": _set("config", "gates", "stage_shares", to=[1.0]),
+        "a larger error of OK": _set("config", "gates", "ok_error", to=0.4),
+        "what OK excludes is not written out": _drop(*rules, 0, "ok_margin"),
+        "what OK excludes is null": _set(*rules, 0, "ok_margin", to=None),
+        "whether it only alarms is not written out": _drop(*rules, 0, "alarm_only"),
+        "OK excludes less": _set(*rules, 0, "ok_margin", to=-9.0),
+        "a rule that only alarms": _set(*rules, 0, "alarm_only", to=True),
+        "an older schema, which knows one question": _set("schema", to=1),
         "a key named that signed nothing": _set("signer", to="0" * 64),
         "gates without end": lambda p: p["config"]["gates"].update(
             rules=[{**p["config"]["gates"]["rules"][0], "name": f"r{k}"} for k in range(20_000)]
@@ -1030,6 +1051,9 @@ def _measurements() -> Iterator[Attack]:
         "details that are a list": _set(*m, "detail", to=[]),
         "a reason that is a number": _set(*m, "reason", to=1),
         "a baseline as text": _set(*m, "baseline", to="1"),
+        "an error as text": _set(*m, "error", to="0.1"),
+        "an error below nothing": _set(*m, "error", to=-0.1),
+        "intervals to pass by that are a number": _set(*m, "ok_intervals", to=3),
     }
     for name, change in shaped.items():
         yield Attack("measurements", name, document(MEASURED, change), shape=at)
@@ -1061,14 +1085,62 @@ def _measurements() -> Iterator[Attack]:
         "a list of 100 levels": document(
             base, _set(*m, "detail", "x", to=json.loads(DEEP.decode()))
         ),
+        "an error of null": document(base, _set(*m, "error", to=None)),
+        "no intervals to pass by, and their key": document(base, _set(*m, "ok_intervals", to=[])),
+        "intervals to pass by of null": document(base, _set(*m, "ok_intervals", to=None)),
+        "two intervals to pass by of one level": document(base, _passes_twice),
+        "narrower intervals to pass by": document(MEASURED, _passes_easily),
+        "a smaller error": document(MEASURED, _set(*m, "error", to=0.01)),
+        "a stage that was OK already": document(STAGE, _passes_easily),
+        "a stage without measurements": document(STAGE, _set("measurements", to=[])),
+        "a stage in another form": document(STAGE, _drop("human")),
+        "a stage left out": _left(STAGE, 5),
+        "a stage under another number": _recorded_as(STAGE, f"{FIRST}/stage2/measurements.json", 5),
+        "a stage of the next look": _recorded_as(STAGE, f"{LAST}/stage1/measurements.json", 5),
+        "a stage more than planned": _copied(STAGE, f"{FIRST}/stage2/measurements.json", 5),
+        "a stage where none was sampled": _copied(STAGE, f"{LAST}/stage1/measurements.json", 7),
         "a value changed": document(MEASURED, _set(*m, "value", to=0.41)),
         "the base policy's form changed": document(base, _drop(*m, "unit")),
         "half a character": text(base, '"unit": "sd"', '"unit": "\\ud800"'),
         "none of it": document(MEASURED, _set("measurements", to=[])),
     }
     yield from _rows("measurements", more)
+    # Like every measurement that no gate read otherwise: the rebuilt chain vouches for nothing.
+    other = document(STAGE, _set(*m, "value", to=-0.21))
+    yield Attack("measurements", "another value that is as undecided", other, expected=MATCHES)
     noted = document(base, _set(*m, "detail", "note", to="seen"))
     yield Attack("measurements", "a detail more", noted, expected=MATCHES)
+
+
+def _passes_twice(d: Json) -> None:
+    first = d["measurements"][0]
+    first["ok_intervals"] = [first["intervals"][0]] * 2
+
+
+def _passes_easily(d: Json) -> None:
+    first = d["measurements"][0]
+    first["ok_intervals"] = [{**i, "low": 0.0, "high": 0.1} for i in first["intervals"]]
+
+
+def _recorded_as(name: str, other: str, number: int) -> Damage:
+    def damage(run: Path) -> None:
+        _copied(name, other, number)(run)
+        _left(name, number)(run)
+
+    return damage
+
+
+def _copied(name: str, other: str, number: int) -> Damage:
+    """The file under another name too, recorded by the event of this number."""
+
+    def damage(run: Path) -> None:
+        (run / other).parent.mkdir(exist_ok=True)
+        shutil.copyfile(run / name, run / other)
+        events = lines(run)
+        events[number]["outputs"][other] = digest((run / other).read_bytes())
+        write_lines(run, events)
+
+    return damage
 
 
 def _emptied(run: Path, name: str) -> None:
@@ -1120,13 +1192,13 @@ def _decisions() -> Iterator[Attack]:
 
 
 def _fitting_policy(run: Path) -> None:
-    _loosen(run)
+    document("plan.json", _set("config", "gates", "rules", 0, "ok_margin", to=-9.0))(run)
     for iteration in LOOKS:
-        document(f"{iteration}/decision.json", _set("gates", 0, "margin", to=-9.0))(run)
+        document(f"{iteration}/decision.json", _set("gates", 0, "ok_margin", to=-9.0))(run)
 
 
 def _scaled(gate: Json, by: float) -> None:
-    gate["mde"] *= by
+    gate["ok_low"] *= by
 
 
 def _moved_to(name: str, source: int, target: int) -> Damage:

@@ -18,6 +18,8 @@ from restaudit.gates import decide
 from tests.recorded import LOOKS, POLICY, SCORES, SENTENCES, grow_table, measured
 
 QUOTED = "a film about a chess"
+# Its first look is undecided after one stage, and sampled on; its second look is not.
+STAGED = POLICY.model_copy(update={"stage_shares": (0.5, 0.5)})
 STEPS = [
     "plan",
     "reward_model",
@@ -74,7 +76,7 @@ def ratings(scores: tuple[float, ...] = (4.0, 5.0, 2.0)) -> pd.DataFrame:
 def _plan(out: Path, signer: str | None) -> Content:
     plan: dict[str, Any] = {
         "schema": record.SCHEMA,
-        "config": {"name": "signed", "gates": POLICY.model_dump(mode="json")},
+        "config": {"name": "signed", "gates": STAGED.model_dump(mode="json")},
         "steps": STEPS,
         "looks": list(LOOKS),
     }
@@ -134,7 +136,14 @@ def _makers(halted: bool) -> dict[str, Maker]:
                 record.write_table(ratings(), out / "ratings.parquet", record.RATINGS)
             if look == 0:
                 return {}
-            decision = decide(POLICY, found, iteration=iteration, look=look, looks=len(LOOKS))
+            place = {"iteration": iteration, "look": look, "looks": len(LOOKS)}
+            earlier, stage = None, 1
+            if look == 1:
+                unclear = [measured(value=-0.2, detail=detail), measured("divergence.gap", 0.3)]
+                document = {**SCORES, "measurements": [m.to_json() for m in unclear]}
+                record.write_json(document, out / record.stage_file(1))
+                earlier, stage = decide(STAGED, unclear, **place), 2
+            decision = decide(STAGED, found, **place, stage=stage, earlier=earlier)
             record.write_json(decision.to_json(), out / "decision.json")
             return {"verdict": decision.verdict}
 

@@ -130,7 +130,8 @@ def test_the_manifest_says_what_was_done_and_what_it_does_not_hide(
         *(f"{i}/audit.parquet" for i in ("g00/i00", "g01/i01", "g01/i02")),
     }
     measured = {f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")}
-    assert set(manifest.redacted) == tables | measured
+    stage = {"g01/i01/stage1/measurements.json"}
+    assert set(manifest.redacted) == tables | measured | stage
     redacted = manifest.redacted["g01/samples.parquet"]
     assert redacted.original == ledger.digest_file(pristine / "g01/samples.parquet")
     assert redacted.how == "columns replaced by salted SHA-256: token_ids"
@@ -156,7 +157,7 @@ def test_verify_never_says_that_what_was_replaced_matches_the_ledger(
     code, out, _ = restaudit("verify", private, "--key", public_file)
     assert code == 0
     assert (
-        "PARTIAL: 9 further file(s) had their texts taken out and do NOT have the digest that the "
+        "PARTIAL: 10 further file(s) had their texts taken out and do NOT have the digest that the "
         "ledger"
     ) in out
     assert "; 3 recorded file(s) are not in the bundle" in out

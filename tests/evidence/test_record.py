@@ -52,7 +52,7 @@ def test_a_newer_schema_is_refused_and_both_versions_are_named(recorded_run: Pat
     plan = json.loads((recorded_run / "plan.json").read_text(encoding="utf-8"))
     record.write_json({**plan, "schema": 99}, recorded_run / "plan.json")
     with pytest.raises(
-        BadInput, match=r"newer version: schema 99; this version of restaudit reads 1; update"
+        BadInput, match=r"newer version: schema 99; this version of restaudit reads 1 and 2; update"
     ):
         Run(recorded_run)
 

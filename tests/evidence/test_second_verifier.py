@@ -9,6 +9,7 @@ import json
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,10 @@ from hypothesis import strategies as st
 
 from probes.base import Interval, Measurement
 from restaudit.config import GateCondition, GateConfig, GatePolicy
-from restaudit.gates import AGREEMENT, PEOPLE, decide
+from restaudit.evidence.record import as_sealed, stage_file
+from restaudit.gates import AGREEMENT, PEOPLE, Decision, decide, levels_needed
 from tests.evidence.verifiers import TOOL
+from tests.recorded import SCORES, as_of_schema_1
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT
@@ -34,7 +37,7 @@ VALUES = st.recursive(
 
 def test_it_is_short_and_imports_nothing_of_restaudit() -> None:
     source = TOOL.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 850
+    assert len(source.splitlines()) < 950
     tree = ast.walk(ast.parse(source))
     modules = {a.name for n in tree if isinstance(n, ast.Import) for a in n.names}
     modules |= {
@@ -71,6 +74,18 @@ def test_its_numbers_are_those_of_the_rfcs_appendix(second: ModuleType) -> None:
         assert second.number(struct.unpack(">d", struct.pack(">Q", bits))[0]) == expected
 
 
+class InMemory:
+    """Files of a run that hold these measurements, as the second verifier reads a source."""
+
+    def __init__(self, recorded: dict[str, list[Measurement]]) -> None:
+        self.names = list(recorded)
+        self.recorded = recorded
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        document = {**SCORES, "measurements": [m.to_json() for m in self.recorded[name]]}
+        yield json.dumps(document).encode()
+
+
 MARGINS = st.sampled_from([-0.3, 0.0, 0.2])
 SIDES = st.sampled_from(["above", "below"])
 
@@ -91,53 +106,73 @@ def policies(draw: st.DrawFn) -> GatePolicy:
             "when": draw(st.none() | st.just(when)),
             "looks": draw(st.sampled_from(["all", "last"])),
             "reason": "because",
+            "ok_margin": draw(MARGINS),
+            "alarm_only": draw(st.booleans()),
         }
         rules.append(GateConfig.model_validate(rule))
     spending = draw(st.sampled_from(["uniform", "pocock", "obrien_fleming"]))
     return GatePolicy(
-        level=draw(st.sampled_from([0.9, 0.95])), spending=spending, rules=tuple(rules)
+        level=draw(st.sampled_from([0.9, 0.95])),
+        spending=spending,
+        rules=tuple(rules),
+        ok_error=draw(st.sampled_from([0.05, 0.2])),
+        stage_shares=draw(st.sampled_from([(1.0,), (0.25, 0.75), (0.1, 0.2, 0.7)])),
     )
 
 
 @st.composite
-def measurements(draw: st.DrawFn, levels: list[float]) -> list[Measurement]:
+def measurements(draw: st.DrawFn, levels: tuple[float, ...]) -> list[Measurement]:
     found = []
     for name in draw(st.sets(st.sampled_from([*"abc", AGREEMENT]))):
         value = draw(st.none() | st.floats(-1, 1))
-        half = draw(st.floats(0, 0.5))
-        spans = (
-            () if value is None else tuple(Interval(x, value - half, value + half) for x in levels)
-        )
+        half, other = draw(st.floats(0, 0.5)), draw(st.none() | st.floats(0, 0.5))
+        spans: tuple[Interval, ...] = ()
+        to_pass: tuple[Interval, ...] = ()
+        if value is not None:
+            spans = tuple(Interval(x, value - half * x, value + half * x) for x in levels)
+            if other is not None:
+                to_pass = tuple(Interval(x, value - other, value + other) for x in levels)
         label = draw(st.sampled_from([PEOPLE, "LEXICON"]))
         more = {
             "unit": "sd",
-            "n": 10,
+            "n": 10 * draw(st.integers(1, 4)),
             "n_prompts": 5,
             "method": "m",
             "version": "1",
             "detail": {"human_label": label},
+            "ok_intervals": to_pass,
+            "error": draw(st.none() | st.floats(0, 1)),
         }
         reason = None if value is not None and spans else "because"
         found.append(Measurement(name=name, value=value, intervals=spans, reason=reason, **more))
     return found
 
 
-@given(data=st.data(), policy=policies(), looks=st.integers(1, 4))
+@given(data=st.data(), policy=policies(), looks=st.integers(1, 4), schema=st.sampled_from([1, 2]))
 def test_its_decisions_are_those_of_the_gates(
-    second: ModuleType, data: st.DataObject, policy: GatePolicy, looks: int
+    second: ModuleType, data: st.DataObject, policy: GatePolicy, looks: int, schema: int
 ) -> None:
     look = data.draw(st.integers(1, looks))
-    raw = json.loads(policy.model_dump_json())
-    levels = [second.level_of(raw, r, look, looks) for r in raw["rules"]]
-    found = data.draw(measurements(levels))
-    decided = decide(policy, found, iteration="g01/i01", look=look, looks=looks).to_json()
-    by_name = {m.name: m.to_json() for m in found}
-    asked = [r for r in raw["rules"] if r["looks"] == "all" or look == looks]
-    for rule, was in zip(asked, decided["gates"], strict=True):
-        again = second.gate(
-            rule, by_name, second.level_of(raw, rule, look, looks), raw["min_alpha"]
+    gates = as_of_schema_1(policy) if schema == 1 else policy.model_dump(mode="json")
+    plan = {"schema": schema, "config": {"gates": json.loads(json.dumps(gates))}}
+    plan["looks"] = [f"g{k:02d}/i01" for k in range(1, looks + 1)]
+    policy = as_sealed(policy, schema)
+    iteration = plan["looks"][look - 1]
+    decided: Decision | None = None
+    recorded: dict[str, list[Measurement]] = {}
+    stages = data.draw(st.integers(1, len(policy.shares)))
+    for stage in range(1, stages + 1):
+        levels = levels_needed(policy, look=look, looks=looks, stage=stage)
+        found = data.draw(measurements(levels))
+        decided = decide(
+            policy, found, iteration=iteration, look=look, looks=looks, stage=stage, earlier=decided
         )
-        assert second.same(again, was), (again, was)
+        name = "measurements.json" if stage == stages else stage_file(stage)
+        recorded[f"{iteration}/{name}"] = found
+    assert decided is not None
+    source = InMemory(recorded)
+    again = second.decide(source, plan, iteration, list(recorded))
+    assert second.same(again, decided.to_json()), (again, decided.to_json())
 
 
 def test_it_runs_alone_and_says_what_it_does_not_recompute(packed: Path, tmp_path: Path) -> None:

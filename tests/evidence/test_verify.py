@@ -301,7 +301,7 @@ def test_rounding_between_machines_is_not_an_accusation(recorded_run: Path) -> N
     def edit(name: str, path: Path) -> None:
         if name == "g01/i01/decision.json":
             decision = json.loads(path.read_text(encoding="utf-8"))
-            decision["gates"][0]["mde"] *= 1 + 1e-14
+            decision["gates"][0]["ok_low"] *= 1 + 1e-14
             record.write_json(decision, path)
 
     _rerecord(recorded_run, edit)

@@ -415,7 +415,7 @@ def test_the_gates_that_are_sealed_where_none_are_named_may_be_unable_to_decide(
     raw["human"] = {"kind": "none"}
     start(parse(raw), job_folder / "runs" / "x", silent)
     decision = Run(job_folder / "runs" / "x").decision("g01/i01")
-    assert decision.verdict == "INCONCLUSIVE"
+    assert decision.verdict == "UNDECIDED"
 
 
 def test_a_run_folder_that_was_there_before_a_refusal_stays(tiny_policy, job_folder, silent):

@@ -13,6 +13,7 @@ from probes.base import Measurement
 from restaudit.errors import VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.override import wrong_content
+from restaudit.evidence.record import stage_file
 from restaudit.evidence.verify import shapes
 from restaudit.evidence.verify.files import read_shaped
 from restaudit.evidence.verify.shapes import HaltContent, OverrideContent, Plan, must_fit
@@ -120,8 +121,9 @@ def _check_decision(run: Path, name: str, event: ledger.Event, plan: Plan) -> De
         raise VerificationFailed(
             f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(plan.looks)})"
         )
-    recomputed = _decided(run, source, iteration, plan)
-    written = read_shaped(run, name, shapes.DecisionShape).model_dump()
+    recomputed = _decided(run, iteration, plan, _stages(event, iteration, plan))
+    # What a plan of its kind does not know is not in it: an absent key is no null.
+    written = read_shaped(run, name, shapes.DecisionShape).model_dump(exclude_unset=True)
     where = _difference(written, recomputed.to_json())
     if where is not None:
         raise VerificationFailed(
@@ -138,21 +140,43 @@ def _check_decision(run: Path, name: str, event: ledger.Event, plan: Plan) -> De
     return recomputed
 
 
-def _decided(run: Path, source: str, iteration: str, plan: Plan) -> Decision:
-    """The decision that follows from these measurements under the sealed policy."""
-    found = read_shaped(run, source, shapes.Measurements)
-    try:
-        return decide(
-            plan.config.gates,
-            [Measurement.from_json(m.model_dump()) for m in found.measurements],
-            iteration=iteration,
-            look=plan.looks.index(iteration) + 1,
-            looks=len(plan.looks),
-        )
-    except (ValueError, ArithmeticError) as e:
+def _stages(event: ledger.Event, iteration: str, plan: Plan) -> list[str]:
+    """What the gates read at each stage of this look, the last one last."""
+    earlier = []
+    for name in sorted(event.outputs):
+        if name.endswith("/measurements.json") and name != f"{iteration}/measurements.json":
+            earlier.append(name)
+    planned = [f"{iteration}/{stage_file(k)}" for k in range(1, len(plan.gates.shares))]
+    if earlier != planned[: len(earlier)]:
         raise VerificationFailed(
-            f"{source}: not measurements a decision can follow from ({e})"
-        ) from None
+            f"{ledger.FILE}: '{event.step}' records {earlier[-1]}, which is no stage that the "
+            "sealed plan has here"
+        )
+    return [*earlier, f"{iteration}/measurements.json"]
+
+
+def _decided(run: Path, iteration: str, plan: Plan, sources: Sequence[str]) -> Decision:
+    """The decision that follows from the measurements of these stages under the sealed policy."""
+    decision: Decision | None = None
+    for stage, source in enumerate(sources, start=1):
+        found = read_shaped(run, source, shapes.Measurements)
+        measurements = [m.model_dump(exclude_unset=True) for m in found.measurements]
+        try:
+            decision = decide(
+                plan.gates,
+                [Measurement.from_json(m) for m in measurements],
+                iteration=iteration,
+                look=plan.looks.index(iteration) + 1,
+                looks=len(plan.looks),
+                stage=stage,
+                earlier=decision,
+            )
+        except (ValueError, ArithmeticError) as e:
+            raise VerificationFailed(
+                f"{source}: not measurements a decision can follow from ({e})"
+            ) from None
+    assert decision is not None
+    return decision
 
 
 def sealed_plan(run: Path) -> Plan:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from restaudit.config import GatePolicy
 from restaudit.errors import VerificationFailed
 from restaudit.evidence.bundle.manifest import FORMAT
-from restaudit.evidence.record import BASE
+from restaudit.evidence.record import BASE, ONE_QUESTION, SCHEMA, as_sealed
 from restaudit.files.strict import parse_json
 
 # Beyond this, two readers may see two numbers in one text (RFC 8785, appendix D).
@@ -25,10 +25,11 @@ RULES = 100
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
 One = Annotated[int, Field(ge=1, le=1)]
+PlanSchema = Annotated[int, Field(ge=ONE_QUESTION, le=SCHEMA)]
 Name = Annotated[str, Field(min_length=1)]
 # Names of folders, the last one what is done: "g01/i02/audit". An iteration is one without that.
 Step = Annotated[str, Field(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)*$", max_length=100)]
-Verdict = Literal["OK", "INCONCLUSIVE", "WARN", "HALT"]
+Verdict = Literal["OK", "SILENT", "UNDECIDED", "INCONCLUSIVE", "WARN", "HALT"]
 Side = Literal["above", "below"]
 
 
@@ -96,12 +97,30 @@ class Plan(Shape):
     """plan.json, as far as verification reads it."""
 
     model_config = ConfigDict(extra="allow")
-    schema_: Annotated[One, Field(alias="schema")]
+    schema_: Annotated[PlanSchema, Field(alias="schema")]
     config: ConfigShape
     # Far more than anybody plans; without an end, checking a plan would have none either.
     steps: Annotated[list[Step], Field(min_length=2, max_length=10_000)]
     looks: Annotated[list[Step], Field(max_length=1_000)]
     signer: Hex | None = None
+
+    @property
+    def gates(self) -> GatePolicy:
+        """The sealed policy, as a plan of this schema means it."""
+        return as_sealed(self.config.gates, self.schema_)
+
+    @model_validator(mode="after")
+    def _written_out(self) -> Plan:
+        # What decides stands in the plan itself, so that a stranger's verifier knows no defaults.
+        if self.schema_ == ONE_QUESTION:
+            return self
+        gates = self.config.gates
+        if not {"ok_error", "stage_shares"} <= gates.model_fields_set or not gates.stage_shares:
+            raise ValueError("expected gates.ok_error, and gates.stage_shares of every stage")
+        for rule in gates.rules:
+            if rule.ok_margin is None or "alarm_only" not in rule.model_fields_set:
+                raise ValueError(f"expected ok_margin and alarm_only of gate {rule.name!r}")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:
@@ -146,14 +165,21 @@ class MeasurementShape(Shape):
     baseline: float | None
     reason: str | None
     detail: dict[str, Any]
+    # Written only where they are: see probes.base.Measurement.
+    ok_intervals: Annotated[list[IntervalShape], Field(min_length=1)] | None = None
+    error: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _explained(self) -> MeasurementShape:
         if not self.reason and (self.value is None or not self.intervals):
             raise ValueError("expected a reason where the value or its intervals lack")
-        levels = [i.level for i in self.intervals]
-        if len(set(levels)) < len(levels):
-            raise ValueError("expected one interval of a level")
+        for intervals in (self.intervals, self.ok_intervals or []):
+            levels = [i.level for i in intervals]
+            if len(set(levels)) < len(levels):
+                raise ValueError("expected one interval of a level")
+        for key in ("ok_intervals", "error"):
+            if key in self.model_fields_set and getattr(self, key) is None:
+                raise ValueError(f"expected no {key} rather than null")
         return self
 
 
@@ -200,8 +226,19 @@ class GateResultShape(Shape):
     must_stay: Side
     margin: float
     n_prompts: Count
-    mde: float | None
     why: str
+    # Of plans of schema 1.
+    mde: float | None = None
+    # Of plans of schema 2.
+    alarm_only: bool | None = None
+    ok_margin: float | None = None
+    ok_low: float | None = None
+    ok_high: float | None = None
+    ok_level: float | None = None
+    n: Count | None = None
+    finds: float | None = None
+    settle: str | None = None
+    stage: Count | None = None
 
 
 class DecisionShape(Shape):
@@ -212,6 +249,9 @@ class DecisionShape(Shape):
     look: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
     looks: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
     gates: list[GateResultShape]
+    # Of plans of schema 2: the last stage that was sampled, and how many were planned.
+    stage: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)] | None = None
+    stages: Annotated[int, Field(ge=1, le=LARGEST_WHOLE)] | None = None
 
 
 class RedactedShape(Shape):
