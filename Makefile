@@ -18,7 +18,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint ui pictures bench clean
+.PHONY: help demo test test-lowest lint docs ui pictures bench clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: .venv/.test ## check style, types and imports only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The notice is about the future of mkdocs; decision 20 answers it.
+docs: .venv/.docs ## build the documentation into build/site (open build/site/index.html); warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 ui: .venv/.demo ## open the app on the runs under RUNS
 	$(BIN)/restaudit ui $(RUNS)
@@ -63,7 +67,8 @@ clean: ## remove .venv and caches; runs are left alone
 .venv/.demo: | .venv/bin/python
 .venv/.test: | .venv/bin/python
 .venv/.bench: | .venv/bin/python
-.venv/.demo .venv/.bench .venv/.test: .venv/.%: pyproject.toml constraints.txt
+.venv/.docs: | .venv/bin/python
+.venv/.demo .venv/.bench .venv/.docs .venv/.test: .venv/.%: pyproject.toml constraints.txt
 	@echo "installing restaudit[$(EXTRA)] into .venv (the first time takes a few minutes)"
 	$(PIP) install -q -c constraints.txt -e '.[$(EXTRA)]'
 	@touch $@
@@ -71,3 +76,4 @@ clean: ## remove .venv and caches; runs are left alone
 .venv/.demo: EXTRA := demo
 .venv/.test: EXTRA := test
 .venv/.bench: EXTRA := demo,rlhf
+.venv/.docs: EXTRA := docs
