@@ -40,9 +40,9 @@ lint: .venv/.test ## check style, types and imports only
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The notice is about the future of mkdocs; decision 20 answers it.
+# The notice is about the future of mkdocs; decision 20 answers it. With --quiet mkdocs would count no warnings.
 docs: .venv/.docs ## build the documentation into build/site (open build/site/index.html); warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: .venv/.demo ## open the app on the runs under RUNS
 	$(BIN)/restaudit ui $(RUNS)
