@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +175,8 @@ def call(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> tupl
 def test_text_that_is_read_further_is_one_sentence(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    # Halted, so that nothing would go on with it.
+    # Halted, so that nothing would go on with it; `resume` would draw its charts for every text.
+    monkeypatch.setattr("reports.commands.draw", lambda run, places: None)
     run = make_run(tmp_path / "run", "halted")
     (tmp_path / "file.jsonl").write_text('{"text": "a"}\n' * 3)
     monkeypatch.chdir(tmp_path)
@@ -306,41 +310,95 @@ def process(words: tuple[str, ...], run: Path, **more: Any) -> subprocess.Comple
     return subprocess.run(given, env=environment, check=False, stderr=subprocess.PIPE, **more)
 
 
+# Imports what the commands import, then makes a process for each request: it gets the output that
+# is sent with the request, runs the command, and ends as Python ends, with its last flush.
+FORKS = """
+import json, os, socket, sys
+import pandas, rich.table, restaudit.commands.summary, restaudit.commands.cli as cli
+import restaudit.evidence.verify.check, reports.frameworks.build, reports.reward.document
+cli._register_plugins()
+asked = socket.socket(fileno=0)
+while True:
+    request, given, _, _ = socket.recv_fds(asked, 65536, 2)
+    if not request:
+        os._exit(0)
+    if not (child := os.fork()):
+        break
+    for descriptor in given:
+        os.close(descriptor)
+    asked.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os.dup2(given[0], 1)
+os.dup2(given[1], 2)
+sys.argv = ["restaudit", *json.loads(request)]
+cli.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Callable[[tuple[str, ...], Path, int], tuple[int, bytes]]]:
+    """`forked(words, run, output)`: the exit code and standard error of the command in a process of
+    its own, whose standard output is that descriptor. The imports, 1 s, are done once for all.
+    """
+    ours, theirs = socket.socketpair()
+    # A pipe, since Python asks its output at the start whether it can be wound back.
+    pipe = {"stdin": theirs, "stdout": subprocess.PIPE}
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
+    with ours, subprocess.Popen([sys.executable, "-c", FORKS], env=environment, **pipe) as driver:
+        theirs.close()
+
+        def fork(words: tuple[str, ...], run: Path, output: int) -> tuple[int, bytes]:
+            with tempfile.TemporaryFile() as errors:
+                request = json.dumps([str(run) if w == "RUN" else w for w in words]).encode()
+                socket.send_fds(ours, [request], [output, errors.fileno()])
+                answer = ours.recv(16)
+                assert answer, "the driver ended"
+                errors.seek(0)
+                return int(answer), errors.read()
+
+        yield fork
+        ours.shutdown(socket.SHUT_RDWR)
+        assert driver.wait(60) == 0
+
+
 @pytest.mark.parametrize("words", LONG, ids=" ".join)
-def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...], shown: Path) -> None:
+def test_a_reader_that_goes_away_is_no_error(
+    words: tuple[str, ...], shown: Path, forked: Any
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = process(words, shown, stdout=writing)
+        assert forked(words, shown, writing) == (Exit.CLOSED, b"")
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (Exit.CLOSED, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("words", LONG, ids=" ".join)
-def test_a_full_disk_under_the_output_is_one_sentence(words: tuple[str, ...], shown: Path) -> None:
+def test_a_full_disk_under_the_output_is_one_sentence(
+    words: tuple[str, ...], shown: Path, forked: Any
+) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = process(words, shown, stdout=full)
-    assert done.returncode == Exit.BAD_INPUT
-    assert done.stderr == b"restaudit: the output: cannot be written: No space left on device\n"
+        code, said = forked(words, shown, full.fileno())
+    assert code == Exit.BAD_INPUT
+    assert said == b"restaudit: the output: cannot be written: No space left on device\n"
 
 
 NARROW = {"PYTHONIOENCODING": "latin-1", "LC_ALL": "C", "COLUMNS": "40"}
 
 
 @pytest.mark.parametrize("words", LONG, ids=" ".join)
-def test_an_old_narrow_terminal_loses_no_text(words: tuple[str, ...], shown: Path) -> None:
+def test_an_old_narrow_terminal_loses_no_text(
+    words: tuple[str, ...], shown: Path, forked: Any, tmp_path: Path
+) -> None:
     narrow = process(words, shown, stdout=subprocess.PIPE, env=NARROW)
-    wide = process(
-        words, shown, stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
-    )
-    assert narrow.returncode == wide.returncode == 0, narrow.stderr.decode()
+    with (tmp_path / "wide").open("wb") as wide:
+        assert forked(words, shown, wide.fileno()) == (0, b"")
+    assert narrow.returncode == 0, narrow.stderr.decode()
     assert narrow.stderr == b""
     if words == ("--help",):
         return  # typer's own, whose columns are cut where they are narrow
     # Every number and word is still there, whatever lines they were broken into.
-    for word in re.findall(r"[A-Za-z0-9.]{2,}", wide.stdout.decode("utf-8")):
+    for word in re.findall(r"[A-Za-z0-9.]{2,}", (tmp_path / "wide").read_text("utf-8")):
         squeezed = re.sub(rb"\s", b"", narrow.stdout)
         assert word.encode() in squeezed, word
 

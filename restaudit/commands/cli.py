@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+import typer.main
 
 from restaudit import __version__
 from restaudit.commands.calibrate import calibrate
@@ -263,7 +264,13 @@ def main() -> None:
 
 def _program() -> None:
     _register_plugins()
-    app()
+    _command()()
+
+
+@cache
+def _command() -> Callable[[], None]:
+    # Once a process, as above: Typer reads every signature again each time that it is called.
+    return typer.main.get_command(app)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
