@@ -42,7 +42,7 @@ CONSTANT = "the base policy's scores do not vary"
 # The share of base rows in each outer piece of the curve, chosen by measurement (docs/probes.md has the
 # figures), and the fewest rows one can be fitted to.
 OUTER_SHARE = 0.2
-FEWEST_OUTER = 20
+FEWEST_OUTER = 10
 # Where the curve is told (`Decomposition.curve`): quantiles of the base policy's rewards.
 TOLD_AT = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -141,9 +141,9 @@ class Relation:
 def relation_of(base: Scored) -> Relation:
     """The form that the base policy's rows can carry.
 
-    The knots are the 20th and the 80th percentile, moved inwards to the next reward with 20 rows
+    The knots are the 20th and the 80th percentile, moved inwards to the next reward with 10 rows
     strictly beyond it, where those have none. Rows of prompts whose rewards do not vary tell
-    nothing and are not counted. With fewer than 60 rows that count, or where the knots would cross
+    nothing and are not counted. With fewer than 30 rows that count, or where the knots would cross
     (rewards of two values), the relation is a straight line.
     """
     rewards, count = np.unique(base.reward, return_counts=True)
@@ -314,6 +314,19 @@ def gains_of(now: Scored, base: Scored) -> tuple[float, float]:
     return float(expected[0]), float(observed[0])
 
 
+def resampled_gains(now: Scored, base: Scored, weights: Array) -> tuple[Array, Array]:
+    """Expected and observed human gain in base sd, shape (1 + m,) each: of all prompts, then of each
+    resample, as `decompose` has them. `weights` (m, prompts) says how often each prompt is drawn.
+
+    Both policies must have rows of the same prompts, and the base rewards must vary within one.
+    """
+    relation = relation_of(base)
+    totals = _totals(now, base, relation)
+    sums = np.concatenate([totals.sum(axis=0, keepdims=True), weights @ totals])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _gains(sums, relation.pieces)
+
+
 def _totals(now: Scored, then: Scored, relation: Relation) -> Array:
     """Per prompt: gain of the human mean, 1, base n, Σh, Σhh; then k gains of the basis, and of
     base rows within the prompt k sums of basis × h and k² of basis × basis; shape (prompts, 5 + 2k
@@ -343,11 +356,20 @@ def _fit(sums: Array, k: int) -> Array:
     within prompts.
     """
     products, squares = sums[:, 5 + k : 5 + 2 * k], sums[:, 5 + 2 * k :].reshape(-1, k, k)
-    varies = squares[:, 0, 0] > 0
+    return solved(squares, products, least=np.zeros(len(sums)))
+
+
+def solved(squares: Array, products: Array, *, least: Array) -> Array:
+    """Least-squares coefficients, shape (m, k), from m sums of squares (m, k, k) and products (m,
+    k); NaN where the first square is not above `least` (m,).
+    """
+    first = squares[:, 0, 0]
+    varies = first > least
     # A resample may hold no row of an outer piece. A touch of ridge leaves its coefficient at 0
     # there, and moves the others' ninth digit.
-    ridge = 1e-9 * np.where(varies, squares[:, 0, 0], 1.0)[:, None, None] * np.eye(k)
-    fitted = np.linalg.solve(squares + ridge, products[:, :, None])[:, :, 0]
+    ridge = 1e-9 * np.where(varies, first, 1.0)[:, None, None] * np.eye(squares.shape[1])
+    whole = np.where(varies[:, None, None], squares, 0.0) + ridge
+    fitted = np.linalg.solve(whole, products[:, :, None])[:, :, 0]
     return np.where(varies[:, None], fitted, np.nan)
 
 
@@ -416,120 +438,169 @@ def decompose_rated(
     """The same decomposition where people rated a random part of the rows and the reward is known
     for all.
 
-    Each policy's human mean is that of its rated rows, corrected by the reward: rated mean +
-    c·(mean reward of all rows less mean reward of the rated ones), c the least-squares slope among
-    that policy's own rated rows. This is PPI++ with its optimal λ for a linear prediction
-    (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453); rows are weighted by 1 / inclusion.
-    E[human | reward] is the line through the base policy's rated rows. All prompts count, rated or
+    E[human | reward] is the curve through the base policy's rated rows, with as many pieces as they
+    carry (`relation_of`, as if they were of one prompt: mostly one or two of a prompt are rated,
+    and a curve within prompts would be twice as uncertain). Each policy's human mean is that of its
+    rated rows, corrected by what the curve predicts: rated mean + c·(mean prediction of all rows
+    less that of the rated ones), c the least-squares slope of the human score on the prediction
+    among that policy's own rated rows. This is PPI++ with its optimal λ (Angelopoulos, Duchi &
+    Zrnic 2023, arXiv 2311.01453); rows are weighted by 1 / inclusion. All prompts count, rated or
     not; they are resampled with everything that belongs to them.
     """
     rows, before = defined(table, ["reward"]), defined(base, ["reward"])
     rated = defined(before, ["human"])
     prompts = np.union1d(rows["prompt_id"].astype(str), before["prompt_id"].astype(str))
+    n = len(defined(rows, ["human"]))
     why = _why_not(rated, per_prompt=False)
-    if why is None and defined(rows, ["human"]).empty:
+    if why is None and n == 0:
         why = "no sample of this policy has been rated"
     if why is not None:
-        none = unmeasured(why, n=len(defined(rows, ["human"])), units=len(prompts))
+        none = unmeasured(why, n=n, units=len(prompts))
         return Decomposition(none, none, none, none)
-    # About the base policy's means, so that squares do not cancel; both policies about the same ones,
-    # so that differences stay.
-    reward_centre = float(numbers(rated, "reward").mean())
-    human_centre = float(numbers(rated, "human").mean())
 
-    def totals_of(policy: pd.DataFrame) -> Array:
-        return rated_totals(
-            np.searchsorted(prompts, policy["prompt_id"].to_numpy(dtype=str)),
-            len(prompts),
-            numbers(policy, "reward") - reward_centre,
-            numbers(policy, "human") - human_centre,
-            numbers(policy, "inclusion"),
-        )
+    def of(policy: pd.DataFrame) -> tuple[Scored, Array | None]:
+        place = np.searchsorted(prompts, policy["prompt_id"].to_numpy(dtype=str))
+        scored = Scored(place, numbers(policy, "reward"), numbers(policy, "human"))
+        return scored, numbers(policy, "inclusion")
 
-    totals = np.concatenate([totals_of(rows), totals_of(before)], axis=1)
+    (now, now_chance), (then, then_chance) = of(rows), of(before)
+    relation = rated_relation(then)
+    totals = rated_totals(
+        now, then, relation, prompts=len(prompts), inclusion=(now_chance, then_chance)
+    )
 
     def part(which: Callable[[Array, Array], Array]) -> Estimate:
         def statistic(sums: Array) -> Array:
-            return which(*rated_gains(sums))
+            return which(*rated_gains(sums, relation.pieces))
 
         estimate = bootstrap(
-            totals=totals,
-            statistic=statistic,
-            n=len(defined(rows, ["human"])),
-            undefined=CONSTANT,
-            **resampling,
+            totals=totals, statistic=statistic, n=n, undefined=CONSTANT, **resampling
         )
-        if estimate.value is None:
-            return estimate
-        return replace(estimate, method=f"{estimate.method}, PPI++ on rated rows")
+        estimate = _named(estimate, "PPI++ on rated rows")
+        return _named(estimate, f"E[human | reward] of rated rows, {_form(relation)}")
 
+    whole = totals.sum(axis=0, keepdims=True)[:, totals.shape[1] // 2 :]
+    fitted = _Rated.of(whole, relation.pieces).fit()[0]
     reward = numbers(rated, "reward")
-    slope = float(_slope(totals.sum(axis=0, keepdims=True)[:, 8:])[0])
+    slope, curve = _told(relation, reward, fitted)
     beyond = part(lambda expected, observed: expected - observed)
     return Decomposition(
         part(lambda expected, _: expected),
         part(lambda _, observed: observed),
         beyond,
         unmeasured("the isotonic curve is fitted only where every row has a human score"),
-        slope if np.isfinite(slope) else None,
+        slope,
         float(reward.min()),
         float(reward.max()),
         _times(beyond.value, float(np.std(numbers(rated, "human")))),
+        relation.pieces,
+        curve,
     )
+
+
+def rated_relation(base: Scored) -> Relation:
+    """The form that the base policy's rated rows (whose human score is not NaN) can carry."""
+    rated = ~np.isnan(base.human)
+    together = np.zeros(int(rated.sum()), dtype=np.intp)
+    return relation_of(Scored(together, base.reward[rated], base.human[rated]))
 
 
 def rated_totals(
-    place: Rows, prompts: int, reward: Array, human: Array, inclusion: Array | None
+    now: Scored,
+    base: Scored,
+    relation: Relation,
+    *,
+    prompts: int,
+    inclusion: tuple[Array | None, Array | None] = (None, None),
 ) -> Array:
-    """Per prompt: all rows' n and Σr, then the rated rows' weighted n, Σr, Σh, Σrr, Σrh, Σhh; shape
-    (prompts, 8).
+    """Per prompt, first of the policy and then of the base policy: all rows' n and k sums of the
+    basis; then the rated rows' weighted n, Σh, Σhh, k sums of the basis, k of basis × h and k² of
+    basis × basis; shape (prompts, 2·(4 + 3k + k²)).
 
-    `place` (n,) is the prompt each row belongs to; `human` is NaN where nobody rated. Scores should
-    be centred.
+    `human` is NaN where nobody rated. All prompts' rows count, of whichever policy.
     """
-    rated = ~np.isnan(human)
-    chance = np.ones(len(reward))
+    rated = ~np.isnan(base.human)
+    # About the base policy's means, so that squares do not cancel; both policies about the same ones,
+    # so that differences stay.
+    centre = relation.basis(base.reward[rated]).mean(axis=0), float(base.human[rated].mean())
+    sides = [
+        _rated_sums(policy, relation, centre, prompts, chance)
+        for policy, chance in zip((now, base), inclusion, strict=True)
+    ]
+    return np.concatenate(sides, axis=1)
+
+
+def _rated_sums(
+    policy: Scored,
+    relation: Relation,
+    centre: tuple[Array, float],
+    prompts: int,
+    inclusion: Array | None,
+) -> Array:
+    rated = ~np.isnan(policy.human)
+    chance = np.ones(len(rated))
     if inclusion is not None:
         chance = np.where(np.isnan(inclusion), 1.0, inclusion)
     # A row that was drawn with chance p stands for 1/p rows (Horvitz & Thompson 1952).
-    w, h = np.where(rated, 1 / chance, 0.0), np.where(rated, human, 0.0)
-    sums = (
-        np.ones(len(reward)),
-        reward,
-        w,
-        w * reward,
-        w * h,
-        w * reward**2,
-        w * reward * h,
-        w * h * h,
-    )
-    return np.column_stack([np.bincount(place, v, minlength=prompts) for v in sums])
+    w = np.where(rated, 1 / chance, 0.0)
+    h = np.where(rated, policy.human - centre[1], 0.0)
+    x = list((relation.basis(policy.reward) - centre[0]).T)
+    sums = [np.ones(len(w)), *x, w, w * h, w * h * h]
+    sums += [w * a for a in x] + [w * h * a for a in x] + [w * a * b for a in x for b in x]
+    return np.column_stack([np.bincount(policy.prompt, v, minlength=prompts) for v in sums])
 
 
-def _slope(sums: Array) -> Array:
-    n, r, h, rr, rh = sums[:, 2:7].T
-    variance = rr - r * r / n
-    slope: Array = (rh - r * h / n) / np.where(variance > 1e-12 * rr, variance, np.nan)
-    return slope
-
-
-def _corrected(sums: Array) -> Array:
-    slope = _slope(sums)
-    reward_of_all = sums[:, 1] / sums[:, 0]
-    reward_of_rated = sums[:, 3] / sums[:, 2]
-    human_of_rated = sums[:, 4] / sums[:, 2]
-    # Without a slope the rated rows' own mean stays, which is right on average, only wider.
-    weight = np.where(np.isfinite(slope), slope, 0.0)
-    corrected: Array = human_of_rated + weight * (reward_of_all - reward_of_rated)
-    return corrected
-
-
-def rated_gains(sums: Array) -> tuple[Array, Array]:
-    """Expected and observed human gain (base sd) from summed totals of both policies, shape (m,
-    16).
+@dataclass(frozen=True)
+class _Rated:
+    """One policy's moments in m resamples: the basis' mean over all rows and over rated ones (m, k),
+    and of the rated rows the human mean and variance (m,), the basis' covariances with it (m, k)
+    and with itself (m, k, k).
     """
-    now, then = sums[:, :8], sums[:, 8:]
-    variance = then[:, 7] / then[:, 2] - (then[:, 4] / then[:, 2]) ** 2
-    sd = np.sqrt(np.where(variance > 1e-12 * then[:, 7] / then[:, 2], variance, np.nan))
-    expected = _slope(then) * (now[:, 1] / now[:, 0] - then[:, 1] / then[:, 0])
-    return expected / sd, (_corrected(now) - _corrected(then)) / sd
+
+    of_all: Array
+    of_rated: Array
+    human: Array
+    human_variance: Array
+    with_human: Array
+    squares: Array
+
+    @classmethod
+    def of(cls, sums: Array, k: int) -> _Rated:
+        """From summed totals of one policy, (m, 4 + 3k + k²)."""
+        weight, h, hh = sums[:, k + 1 : k + 4].T
+        x, xh, xx = np.split(sums[:, k + 4 :] / weight[:, None], [k, 2 * k], axis=1)
+        mean = h / weight
+        return cls(
+            of_all=sums[:, 1 : k + 1] / sums[:, :1],
+            of_rated=x,
+            human=mean,
+            human_variance=hh / weight - mean**2,
+            with_human=xh - x * mean[:, None],
+            squares=xx.reshape(-1, k, k) - x[:, :, None] * x[:, None, :],
+        )
+
+    def fit(self) -> Array:
+        """Coefficients of the basis, shape (m, k); NaN where the rewards do not vary."""
+        return solved(self.squares, self.with_human, least=1e-12 * self.of_rated[:, 0] ** 2)
+
+    def corrected(self, fitted: Array) -> Array:
+        """The human mean of all rows, by the curve of these coefficients."""
+        slope = (fitted * self.with_human).sum(axis=1)
+        variance = np.einsum("mi,mij,mj->m", fitted, self.squares, fitted)
+        # Without a prediction that varies the rated rows' own mean stays, which is right on average,
+        # only wider.
+        tells = np.isfinite(variance) & (variance > 1e-12 * self.human_variance)
+        slope = np.divide(slope, variance, out=np.zeros(len(slope)), where=tells)
+        ahead = np.nan_to_num((fitted * (self.of_all - self.of_rated)).sum(axis=1))
+        corrected: Array = self.human + slope * ahead
+        return corrected
+
+
+def rated_gains(sums: Array, pieces: int) -> tuple[Array, Array]:
+    """Expected and observed human gain (base sd) from summed totals of both policies."""
+    now, then = (_Rated.of(side, pieces) for side in np.split(sums, 2, axis=1))
+    fitted = then.fit()
+    least = 1e-12 * (then.human_variance + then.human**2)
+    sd = np.sqrt(np.where(then.human_variance > least, then.human_variance, np.nan))
+    expected = (fitted * (now.of_all - then.of_all)).sum(axis=1)
+    return expected / sd, (now.corrected(fitted) - then.corrected(fitted)) / sd

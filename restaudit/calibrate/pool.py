@@ -111,6 +111,11 @@ class Pool:
             sizes,
         )
 
+    @cached_property
+    def features(self) -> dict[str, tuple[Flags, str]]:
+        """Features a reward may wrongly pay for, found once: see `features`."""
+        return _features(self)
+
     @property
     def human_sd(self) -> float:
         """Standard deviation of the human score."""
@@ -181,6 +186,10 @@ def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     Each is a property of the text: much longer than most, holding a certain common word, repeating
     its words, or naming one group of people rather than another.
     """
+    return pool.features
+
+
+def _features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     texts = [_words(text) for text in pool.table["text"]]
     length = np.array([len(words) for words in texts])
     repeats = np.array([_repeated_share(words) for words in texts])

@@ -2,14 +2,13 @@
 intervals.
 
 A gate fires only when its whole interval is beyond the margin, and an interval holds its value. So
-a value on the right side of the margin settles that the gate is silent, and the probe need not
-resample.
+a value on the right side of the margin settles that the gate does not fire. Where it cannot say OK
+either (alarm-only rules), or has said it at an earlier stage, the probe need not resample.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,13 +18,14 @@ from scipy.sparse import csc_array, csr_array
 from scipy.special import stdtrit
 
 from probes.base import Embed
-from probes.divergence.expected import Scored, gains_of, rated_gains, rated_totals
+from probes.divergence.expected import Scored, gains_of, rated_gains, rated_relation, rated_totals
+from probes.diversity.probe import MOST_EMBEDDED
 from probes.diversity.vendi import score
 from probes.hacking.effects import FEWEST_FOR_COST, Effects, effects
-from probes.hacking.features import FEWEST_PROMPTS, is_long, is_short, mine
+from probes.hacking.features import FEWEST_PROMPTS, MOST_TEXTS, is_long, is_short, mine
 from probes.texts.grams import rarefied
 from probes.texts.sets import first, words_of
-from restaudit.calibrate.emulate import EmulatedAudit
+from restaudit.calibrate.emulate import EmulatedAudit, sample_names
 from restaudit.calibrate.pool import Flags, Floats, Pool, Rows
 
 HUMAN = "divergence.human_change"
@@ -44,20 +44,39 @@ def value_of(
     """The metric's value for `now` against `base`, NaN where it is undefined; None where only the
     probe can tell.
     """
-    if now.rated is not None and metric in PARTS:
-        return _rated(now, base)[PARTS.index(metric)]
-    # Called only when asked for: each takes a while, and a gate needs one.
-    known: dict[str, Callable[[], float]] = {
-        HUMAN: lambda: _change(now, base, "human"),
-        REWARD: lambda: _change(now, base, "reward"),
-        EXPECTED: lambda: _parts(now, base)[0],
-        BEYOND: lambda: _parts(now, base)[2],
-        GAP: lambda: _group_gap(now),
-        DISTINCT: lambda: _distinct_ratio(now, base),
-    }
-    if metric == VENDI:
-        return None if embed is None else _vendi_ratio(now, base, embed)
-    return known[metric]() if metric in known else None
+    # A look's later stages may have the same plain samples: what is known of them stays known.
+    if metric not in now.known:
+        value = _plain_value(metric, now, base, embed)
+        if value is None:
+            return _group_gap(now) if metric == GAP else None
+        now.known[metric] = value
+    return now.known[metric]
+
+
+def _plain_value(
+    metric: str, now: EmulatedAudit, base: EmulatedAudit, embed: Embed | None
+) -> float | None:
+    """The value of a metric of plain samples; None for others."""
+    match metric:
+        case "divergence.expected" | "divergence.human_change" | "divergence.beyond_expected" if (
+            now.rated is not None
+        ):
+            return _rated(now, base)[PARTS.index(metric)]
+        case "divergence.human_change":
+            return _change(now, base, "human")
+        case "divergence.reward_change":
+            return _change(now, base, "reward")
+        case "divergence.expected" | "divergence.beyond_expected":
+            parts = _parts(now, base)
+            now.known[EXPECTED], now.known[BEYOND] = parts[0], parts[2]
+            return now.known[metric]
+        case "diversity.distinct_2_ratio":
+            return _distinct_ratio(now, base)
+        case "diversity.vendi_ratio":
+            # Of more texts the probe takes a part, which is its own choice.
+            few = now.size.prompts * _count(now, base) <= MOST_EMBEDDED
+            return _vendi_ratio(now, base, embed) if few and embed is not None else None
+    return None
 
 
 def _square(audit: EmulatedAudit, values: Floats) -> Floats:
@@ -80,41 +99,51 @@ def _change(now: EmulatedAudit, base: EmulatedAudit, column: str) -> float:
     return float(np.nanmean(moved)) / sd if sd > 0 else math.nan
 
 
-def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
-    """Expected, observed and beyond, on the rows that have both scores."""
-    # Both scores of every sample are needed, as the probe takes them.
+def scored(now: EmulatedAudit, base: EmulatedAudit) -> tuple[Scored, Scored, int]:
+    """The rows of both that have both scores, of the prompts that have such rows in both, and how
+    many prompts these are.
+    """
     there: Flags = ~np.isnan(_square(base, base.human))
     new_there: Flags = ~np.isnan(_square(now, now.human))
     prompts: Flags = np.logical_and(there.any(axis=1), new_there.any(axis=1))
     number = np.cumsum(prompts) - 1
 
-    def scored(audit: EmulatedAudit, has: Flags) -> Scored:
+    def rows(audit: EmulatedAudit, has: Flags) -> Scored:
         at = np.nonzero(has & prompts[:, None])
         both = _square(audit, audit.reward)[at], _square(audit, audit.human)[at]
         return Scored(number[at[0]], *both)
 
-    expected, observed = gains_of(scored(now, new_there), scored(base, there))
+    return rows(now, new_there), rows(base, there), int(prompts.sum())
+
+
+def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
+    """Expected, observed and beyond, on the rows that have both scores."""
+    expected, observed = gains_of(*scored(now, base)[:2])
     return expected, observed, expected - observed
 
 
 def _rated(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
     prompts = np.arange(now.size.prompts)
-    there = ~np.isnan(base.human[base.plain])
-    mean_reward = float(base.reward[base.plain][there].mean())
-    mean_human = float(base.human[base.plain][there].mean())
-    totals = []
-    # Far from 0 a sum of products loses its last digits; about the base policy's means it does not.
+    sides = []
     for audit in (now, base):
         owner = np.repeat(prompts, audit.per_prompt)
-        reward = audit.reward[audit.plain] - mean_reward
-        human = audit.human[audit.plain] - mean_human
-        totals.append(rated_totals(owner, len(prompts), reward, human, None))
-    expected, observed = rated_gains(np.concatenate(totals, axis=1).sum(axis=0, keepdims=True))
+        sides.append(Scored(owner, audit.reward[audit.plain], audit.human[audit.plain]))
+    relation = rated_relation(sides[1])
+    totals = rated_totals(sides[0], sides[1], relation, prompts=len(prompts))
+    expected, observed = rated_gains(totals.sum(axis=0, keepdims=True), relation.pieces)
     return float(expected[0]), float(observed[0]), float(expected[0] - observed[0])
 
 
+def cell_means(now: EmulatedAudit) -> Floats:
+    """Mean human score of every group's texts of every family, (families, groups); NaN where none
+    has one.
+    """
+    cells = now.human[now.plain.stop :].reshape(-1, max(now.per_group, 1))
+    return _means(cells).reshape(-1, len(now.world.pool.groups))
+
+
 def _group_gap(now: EmulatedAudit) -> float:
-    table = now.human[now.plain.stop :].reshape(-1, len(now.world.pool.groups))
+    table = cell_means(now)
     # Only families of which every group was scored, so that groups are compared on the same
     # questions.
     complete = table[~np.isnan(table).any(axis=1)]
@@ -126,12 +155,15 @@ def _vendi_ratio(now: EmulatedAudit, base: EmulatedAudit, embed: Embed) -> float
 
 
 def _vendi(audit: EmulatedAudit, other: EmulatedAudit, embed: Embed) -> float:
-    if VENDI not in audit.known:
-        v = np.asarray(embed(_texts(audit, _count(audit, other))), dtype=np.float64)
+    # The base policy's audit is compared with those of several stages.
+    count = _count(audit, other)
+    key = f"{VENDI} of {count}"
+    if key not in audit.known:
+        v = np.asarray(embed(first_texts(audit, count)), dtype=np.float64)
         # Both products have the same eigenvalues but for zeros; the smaller one is quicker.
         product = v @ v.T if len(v) <= v.shape[1] else v.T @ v
-        audit.known[VENDI] = score(product, len(v))
-    return audit.known[VENDI]
+        audit.known[key] = score(product, len(v))
+    return audit.known[key]
 
 
 def _count(now: EmulatedAudit, base: EmulatedAudit) -> int:
@@ -146,7 +178,8 @@ def _first(audit: EmulatedAudit, count: int) -> Rows:
     return rows
 
 
-def _texts(audit: EmulatedAudit, count: int) -> list[str]:
+def first_texts(audit: EmulatedAudit, count: int) -> list[str]:
+    """The first plain texts of every prompt."""
     return [str(t) for t in audit.world.pool.columns["text"][_first(audit, count)]]
 
 
@@ -200,13 +233,15 @@ def habits(pool: Pool, fall_back: Rows) -> Habits:
 
 def highest_cost(now: EmulatedAudit, base: EmulatedAudit, known: Habits, tail: float) -> float:
     """At least what the lower end of `hacking.habit_cost` can be at an interval that leaves `tail`
-    to each side.
+    to each side; infinite where there are so many texts that the probe takes a part of them.
 
     The lower end of each feature as if fewer were looked at than the probe looks at, which has
     lower ones. Only those that surely rose by this are followed further. 0 where there is none.
     """
-    count = min(now.per_prompt, base.per_prompt)
+    count = _count(now, base)
     prompts = now.size.prompts
+    if prompts * max(count, base.per_prompt) > MOST_TEXTS:
+        return math.inf
     sides = []
     for audit in (now, base):
         sides.append((audit.rows[audit.plain], _picked(prompts, audit.per_prompt, count)))
@@ -288,12 +323,7 @@ def _picked(prompts: int, per_prompt: int, count: int) -> Rows:
     choice.
     """
     # The choice is by hash of the names, which all audits of this size share: it is made once.
-    numbers = np.arange(prompts * per_prompt)
-    table = pd.DataFrame(
-        {
-            "prompt_id": [f"{k:06d}" for k in numbers // per_prompt],
-            "sample_id": [f"{k:06d}" for k in numbers],
-        }
-    )
+    names = [f"{k:05d}" for k in np.repeat(np.arange(prompts), per_prompt).tolist()]
+    table = pd.DataFrame({"prompt_id": names, "sample_id": sample_names(prompts, per_prompt)})
     quota = pd.Series(count, index=table["prompt_id"].unique())
     return first(table, quota).index.to_numpy()

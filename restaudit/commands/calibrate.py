@@ -1,5 +1,5 @@
-"""`restaudit calibrate`: how often a sealed policy halts a healthy run, and how often it catches a
-planted hack.
+"""`restaudit calibrate`: how often a sealed policy halts a healthy run or clears a sick one, and how
+often it catches a planted loss and clears a healthy run.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from restaudit.console import say
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
-    from restaudit.calibrate.emulate import Size
+    from restaudit.calibrate.emulate import Shape, Size
     from restaudit.calibrate.pool import Pool
+    from restaudit.calibrate.scenarios import Scenario
     from restaudit.config import Config
     from restaudit.console import Reporter
 
-SCHEMA = "restaudit.calibration/1"
+SCHEMA = "restaudit.calibration/2"
 # 400 healthy runs: with no false halt among them the 95% bound (exact binomial) is below 1%, well
 # under the 5% that a policy may spend. Power needs fewer, but is asked of many hacks.
 NULL_RUNS, HACK_RUNS = 400, 60
@@ -51,7 +52,7 @@ def calibrate(
     ] = NULL_RUNS,
     hack_runs: Annotated[
         int,
-        typer.Option(min=FEWEST_RUNS, max=MOST_RUNS, help="Emulated runs of each planted hack."),
+        typer.Option(min=FEWEST_RUNS, max=MOST_RUNS, help="Emulated runs of each planted loss."),
     ] = HACK_RUNS,
     changes: Annotated[
         list[str] | None,
@@ -74,11 +75,12 @@ def calibrate(
         bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
     ] = False,
 ) -> None:
-    """Measure the alarms: false-alarm rate and power of gates, on emulated runs of known truth.
+    """Measure the gates on emulated runs of known truth: false HALT, false OK, power, and how often
+    a healthy run is decided OK.
 
     Healthy runs do not change at all, or improve by honest selection; sick ones begin at a known
-    look to exploit a feature of the text that the reward pays for and that costs people. All are
-    reweightings of real generations, and go through the probes and gates of a real run.
+    look to take up something that costs people, paid by the reward or not. All are reweightings of
+    real generations, and go through the stages, probes and gates of a real run.
     """
     from restaudit.calibrate.pool import load_pool
     from restaudit.calibrate.render import FILE, print_calibration
@@ -88,7 +90,7 @@ def calibrate(
 
     reporter = Reporter(quiet=quiet)
     folder = Path(target) if is_run(target) else None
-    config = _config(target, folder, changes or [])
+    config = config_of(target, folder, changes or [])
     # report/ is outside the ledger, so a sealed run may be calibrated at any time.
     path = out or (folder / "report" / FILE if folder else Path(FILE))
     calibration = figures(
@@ -121,11 +123,14 @@ def figures(
 ) -> dict[str, Any]:
     """Everything a calibration found, as plain JSON; the same arguments give the same figures."""
     from restaudit import __version__
+    from restaudit.calibrate.counting import pair_row, summary, together
     from restaudit.calibrate.emulate import MODES
-    from restaudit.calibrate.grid import rival_rows, run_trials, summary, together, trial_grid
+    from restaudit.calibrate.grid import PAIRED, pairs, run_trials, trial_grid
     from restaudit.calibrate.pool import features, modes, too_rare
+    from restaudit.calibrate.rivals import rival_rows
     from restaudit.calibrate.screen import habits
     from restaudit.calibrate.trial import Setup
+    from restaudit.calibrate.truth import truth, world_of
 
     if not any(r.action == "HALT" for r in config.gates.rules):
         raise BadInput(
@@ -133,43 +138,73 @@ def figures(
             "measure"
         )
     # The audit's own size: an alarm's power depends on it more than on anything else.
-    size = audit_size(config)
+    size, shape = audit_size(config), run_shape(config)
+    embed = vectors(config, pool, reporter)
+    setup = Setup(config.gates, config.audit.resamples, embed, habits(pool, modes(pool, MODES)))
     rare = too_rare(pool)
     grid = []
-    for trial_set in trial_grid(size, null_runs=runs, hack_runs=hack_runs):
+    for trial_set in trial_grid(
+        size, setup, null_runs=runs, hack_runs=hack_runs, most_prompts=len(pool.plain)
+    ):
         # What hardly any text has, no reweighting can make common: the trial would be a healthy run.
         if trial_set.scenario.feature not in rare:
             grid.append(trial_set)
-    setup = Setup(
-        config.gates,
-        config.loop.grow_steps,
-        # best-of-N has no Improve step, and is looked at once all the same.
-        max(config.loop.improve_steps, 1),
-        config.audit.resamples,
-        _vectors(config, pool, reporter),
-        habits(pool, modes(pool, MODES)),
-    )
+    worlds, truths = {}, {}
+    not_tried = []
+
+    def known(scenario: Scenario) -> bool:
+        """Make the scenario's world, once; where this pool has none, it is said."""
+        if scenario not in worlds:
+            try:
+                worlds[scenario] = world_of(pool, scenario, shape, size=size, embed=embed)
+            except BadInput as e:
+                not_tried.append(str(e))
+                return False
+            truths[scenario] = truth(worlds[scenario])
+        return True
+
+    with reporter.task("what is true of each kind of run", len(grid), "kinds") as advance:
+        some = []
+        for trial_set in grid:
+            if known(trial_set.scenario):
+                some.append(trial_set)
+            advance(1)
+    gains = {s: truths[s].reward[-1] for s in PAIRED if s in truths}
+    matched = [p for p in pairs(size, gains, runs=hack_runs) if known(p[0].scenario)]
+    grid = [*some, *(trial_set for pair in matched for trial_set in pair)]
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
-        outcomes = run_trials(pool, setup, grid, seed=seed, workers=workers, progress=advance)
-    rows = [summary(trials, of_set, setup) for trials, of_set in zip(grid, outcomes, strict=True)]
+        outcomes = run_trials(
+            setup,
+            grid,
+            [worlds[s.scenario] for s in grid],
+            seed=seed,
+            workers=workers,
+            progress=advance,
+        )
+    rows = [
+        summary(trials, truths[trials.scenario], of_set, setup, shape)
+        for trials, of_set in zip(grid, outcomes, strict=True)
+    ]
+    of_pairs = outcomes[len(some) :]
     # Printed with the figures, which else read as if they covered everything.
-    not_tried = [
+    not_tried += [
         "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did not "
         "take part.",
         "People's ratings were emulated by the pool's own human scores; raters who disagree or "
         "drift were not.",
     ]
     for name, words in rare.items():
-        not_tried.append(f"A hack of {name} ({words}): too few of the pool's texts have it.")
+        not_tried.append(f"A loss by {name} ({words}): too few of the pool's texts have it.")
     return {
         "schema": SCHEMA,
         "restaudit": __version__,
         "name": config.name,
         "seed": str(seed),
-        "looks": setup.looks,
-        "improve_steps": setup.improve_steps,
-        "audit": vars(size),
+        "looks": shape.looks,
+        "improve_steps": shape.improve_steps,
+        "audit": {**vars(size), "per_prompt": size.most[0]},
         "policy": config.gates.model_dump(mode="json"),
+        "must_pass": [r.name for r in setup.shown(size)],
         "pool": {
             "source": pool.source,
             "sha256": pool.sha256,
@@ -183,11 +218,25 @@ def figures(
                 for name, (has, words) in features(pool).items()
             },
         },
-        "headline": together(grid, outcomes, setup),
+        "headline": together(grid, outcomes, shape),
         "rows": rows,
-        "rivals": rival_rows(grid, outcomes, setup),
+        "pairs": [
+            pair_row(*two, pair[1].scenario.name)
+            for pair, two in zip(
+                matched, zip(of_pairs[::2], of_pairs[1::2], strict=True), strict=True
+            )
+        ],
+        "rivals": rival_rows(grid, outcomes, shape),
         "not_tried": not_tried,
     }
+
+
+def run_shape(config: Config) -> Shape:
+    """The looks of a configuration's runs."""
+    from restaudit.calibrate.emulate import Shape
+
+    # best-of-N has no Improve step, and is looked at once all the same.
+    return Shape(config.loop.grow_steps, max(config.loop.improve_steps, 1))
 
 
 def audit_size(config: Config) -> Size:
@@ -202,21 +251,24 @@ def audit_size(config: Config) -> Size:
             "data.splits.sizes.audit: a calibration needs the number of audit prompts; give it a "
             "number"
         )
-    per_prompt = config.audit.samples_per_prompt
+    # Gates that were sealed for fewer stages than the audit has spend their errors on those.
+    stages = config.audit.stages[: len(config.gates.shares)]
     return Size(
         prompts=splits.sizes["audit"],
-        per_prompt=per_prompt,
-        base_per_prompt=config.audit.base_samples_per_prompt or per_prompt,
+        stages=stages,
+        base_per_prompt=config.audit.base_samples,
         families=splits.counterfactual_families.get("audit", 0),
     )
 
 
-def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
+def config_of(target: str, folder: Path | None, changes: list[str]) -> Config:
+    """The configuration of a recipe or file, with its gates written out; or a run's own, as sealed."""
     from restaudit.config.reading import load
     from restaudit.evidence.record import Run
+    from restaudit.loop.sealing import with_gates
 
     if folder is None:
-        return load(target, changes)
+        return with_gates(load(target, changes))
     if changes:
         raise BadInput(
             f"--set: {folder} has a sealed plan, which is what is calibrated; give a recipe to "
@@ -230,7 +282,7 @@ def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"splits": splits})})
 
 
-def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
+def vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
     """Embeddings of every text of the pool, where a gate asks for them; None where none does or no
     encoder is named.
     """
