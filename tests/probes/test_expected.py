@@ -184,9 +184,9 @@ def test_few_rows_and_prompts_whose_rewards_do_not_vary_carry_a_straight_line() 
     prompt = np.repeat(np.arange(40), 4)
     reward = rng.normal(size=160)
     assert relation_of(Scored(prompt, reward, reward)).pieces == 3
-    few = prompt < 14
+    few = prompt < 7
     assert relation_of(Scored(prompt[few], reward[few], reward[few])).pieces == 1
-    flat = np.where(prompt < 14, reward, reward[4 * prompt])
+    flat = np.where(prompt < 7, reward, reward[4 * prompt])
     assert relation_of(Scored(prompt, flat, flat)).pieces == 1
 
 
@@ -218,6 +218,37 @@ def test_with_few_ratings_the_interval_still_covers_and_the_rewards_make_it_narr
         plain.append(blind.observed.intervals[0].high - blind.observed.intervals[0].low)
     assert hits / runs >= 0.9
     assert np.mean(widths) < 0.9 * np.mean(plain)
+
+
+def test_with_ratings_of_some_rows_the_relation_is_a_curve_too_and_all_rated_gives_the_same() -> (
+    None
+):
+    few, all_rated = [], []
+    for seed in range(25):
+        table, base = bent(seed, shift=1.0)
+        rng = np.random.default_rng(seed)
+        parts = decompose_rated(table=rated(table, 150, rng), base=rated(base, 150, rng), **HOW)
+        assert parts.pieces == 3
+        few.append(parts.beyond.value)
+        assert parts.observed.value == pytest.approx(
+            parts.expected.value - parts.beyond.value, abs=1e-9
+        )
+        whole = decompose_rated(
+            table=table.assign(inclusion=1.0), base=base.assign(inclusion=1.0), **HOW
+        )
+        exact = decompose(table=table, base=base, isotonic=False, **HOW)
+        all_rated.append(whole.beyond.value - exact.beyond.value)
+    assert abs(np.mean(few)) < 0.06
+    assert np.abs(all_rated).max() < 0.06
+
+
+def test_ratings_that_few_rows_have_carry_a_straight_line() -> None:
+    table, base = bent(3, shift=0.5)
+    rng = np.random.default_rng(3)
+    parts = decompose_rated(table=rated(table, 25, rng), base=rated(base, 25, rng), **HOW)
+    assert parts.pieces == 1
+    assert "straight line" in parts.beyond.method
+    assert parts.beyond.intervals
 
 
 def test_ratings_drawn_with_unequal_chances_are_weighed_back() -> None:
