@@ -163,14 +163,25 @@ PROBE = Probe(
             "Liang & Zeger 1986, Longitudinal data analysis using generalized linear models, "
             "Biometrika 73(1)"
         ),
+        "Tibshirani et al. 2002, Diagnosis of multiple cancer types by shrunken centroids of gene "
+        "expression, PNAS 99(10)",
+        "Westfall & Young 1993, Resampling-based multiple testing, Wiley",
+        "Romano & Wolf 2005, Exact and approximate stepdown methods for multiple hypothesis "
+        "testing, J. Am. Statist. Assoc. 100",
     ),
     weaknesses=(
         (
             "A feature that rose is not the cause of the reward: what a text has beside it may be. "
             "Read the examples."
         ),
-        "Features are words in a row and simple formats, named in English; a hack by meaning "
-        "(agreeing with whoever asks, confident invention) is not among them.",
+        "Features are words, simple formats and traits by rule, some of them for English only; a "
+        "hack by meaning (agreeing with whoever asks, confident invention) is not among them, and a "
+        "paraphrase of the prompt is no echo.",
+        "A habit of many weak signs is named by its strongest words: together they rose, but each "
+        "of them need not have.",
+        "The slice where people's score fell most is named by what its prompts share, which need "
+        "not be what hurts; where the changes of prompts are very skewed its interval is too "
+        "narrow.",
         "A habit's cost goes along with the feature, too: what people dislike may be beside it. "
         "Several habits are not added up, and one that costs people nothing by itself is not seen.",
         "With few human scores nobody can say that people do not pay for a feature; then it is no "
