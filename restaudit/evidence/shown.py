@@ -141,7 +141,9 @@ def plain(text: str, most: int = MOST_IN_CELL) -> str:
     """
     lines = [" ".join(part.split()) for part in re.split(r"\r\n|\r|\n", str(text).strip("\r\n"))]
     line = printable(NEWLINE.join(lines)).strip()
-    line = "".join("\ufffd" if invisible(c) else c for c in line)
+    # Python's printable text has none, and a document is thousands of cells.
+    if not line.isprintable():
+        line = "".join("\ufffd" if invisible(c) else c for c in line)
     if len(line) > most:
         # Beginning and end say more of a text than its beginning alone.
         tail = most // 3

@@ -15,6 +15,8 @@ def printable(text: str) -> str:
     That is control characters, line and paragraph separators, surrogates, and the marks that
     reverse the reading order.
     """
+    if text.isprintable():  # none of these is, and nearly all text has none
+        return text
     return "".join(
         "\ufffd" if unicodedata.category(c) in CONTROLS or c in REORDERING else c for c in text
     )
