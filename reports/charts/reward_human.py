@@ -47,6 +47,7 @@ DISTINCT = Style("#8a5a83", "D", (0, (4, 2)), "white")
 CORRELATION = Style(INK, "v", "-", INK)
 VERDICTS = {
     "OK": Style("#009E73", "o", "", "#009E73"),
+    "UNDECIDED": Style("#5a5a5a", "D", "", "white"),
     "INCONCLUSIVE": Style("#5a5a5a", "D", "", "white"),
     "WARN": Style("#b36b00", "^", "", "#E69F00"),
     "HALT": Style("#a83200", "X", "", "#D55E00"),
@@ -157,11 +158,9 @@ def _key(figure: Figure, x: float, y: float, style: Style) -> Any:
 def _lines(axes: Axes, table: pd.DataFrame, names: Sequence[str], styles: dict[str, Style]) -> None:
     size = 6 if len(names) <= 10 else 4
     position = {name: k for k, name in enumerate(names)}
-    # Two series stand a little apart, or their intervals would hide one another.
-    spread = 0.07 if len(styles) > 1 else 0.0
-    for k, (label, style) in enumerate(styles.items()):
+    for label, style in styles.items():
         own = table[(table["label"] == label) & table["value"].notna()]
-        x = [position[iteration] + spread * (2 * k - 1) for iteration in own["iteration"]]
+        x = [position[iteration] for iteration in own["iteration"]]
         y = own["value"].to_numpy()
         axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1.8, zorder=3)
         axes.plot(

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from reports.document.model import Document
+from reports.document.model import Block, Document
 from restaudit.evidence.shown import escaped_json
 
 SCHEMA = "restaudit.document/1"
@@ -30,13 +30,10 @@ def to_json(document: Document) -> dict[str, Any]:
         "title": document.title,
         "subtitle": document.subtitle,
         "banner": list(document.banner),
+        "front": [_block(b) for b in document.front],
         "heads": [{"run": name, "head": head} for name, head in document.heads],
         "sections": [
-            {
-                "key": s.key,
-                "title": s.title,
-                "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in s.blocks],
-            }
+            {"key": s.key, "title": s.title, "blocks": [_block(b) for b in s.blocks]}
             for s in document.sections
         ],
         "sources": [
@@ -44,3 +41,7 @@ def to_json(document: Document) -> dict[str, Any]:
             for (path, sha), n in document.sources().items()
         ],
     }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {"kind": type(block).__name__.lower(), **asdict(block)}

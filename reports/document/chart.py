@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT, LEGEND_ROW, FOOT, AXIS_ROW = 6.6, 2.5, 0.2, 0.42, 0.16
-# How far points of one place stand apart, as a share of the axis.
-NUDGE = 0.008
 STYLES = (
     REWARD,
     HUMAN,
@@ -139,10 +137,8 @@ def _across(chart: Chart) -> Figure:
 
 def _by_label(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
     """One label after the other, the points of a series joined."""
-    # Intervals of several series at one place would hide each other.
-    spread = min(0.5 / max(len(shown), 1), 0.09)
     for k, line in enumerate(shown):
-        places = [p.x + spread * (k - (len(shown) - 1) / 2) for p in line.points]
+        places = [p.x for p in line.points]
         _line(axes, line, STYLES[k % len(STYLES)], places, joined=True)
     step = max(1, -(-len(chart.labels) // MOST_LABELS))
     at = list(range(0, len(chart.labels), step))
@@ -154,9 +150,7 @@ def _by_place(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
     """Points over an axis of numbers, each label above its points, and the curves behind them."""
     wide = max(chart.places) or 1.0
     for k, line in enumerate(shown):
-        places = [
-            chart.places[p.x] + NUDGE * wide * (k - (len(shown) - 1) / 2) for p in line.points
-        ]
+        places = [chart.places[p.x] for p in line.points]
         _line(axes, line, STYLES[k % len(STYLES)], places, joined=False)
     for curve, style in zip(chart.curves, cycle(CURVES)):
         _curve(axes, curve, style)

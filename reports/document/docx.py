@@ -60,6 +60,8 @@ def docx(document: Document) -> bytes:
     out.add_paragraph(_t(document.subtitle))
     for line in document.banner:
         out.add_paragraph(style="Intense Quote").add_run(_t(line)).bold = True
+    for block in document.front:
+        _block(out, block, known, front=True)
     for n, section in enumerate(document.sections, 1):
         out.add_heading(f"{n}. {_t(section.title)}", level=1)
         for block in section.blocks:
@@ -86,13 +88,14 @@ def _page(out: Any) -> None:
     out.styles["Normal"].font.size = Pt(9.5)
 
 
-def _block(out: Any, block: Block, known: Known) -> None:
+def _block(out: Any, block: Block, known: Known, *, front: bool = False) -> None:
     if isinstance(block, Paragraph):
         style = "Intense Quote" if block.kind == "warning" else None
         run = out.add_paragraph(style=style).add_run(
             f"{_t(block.text)}{_cites(block.sources, known)}"
         )
         run.italic = block.kind == "note"
+        run.bold = block.kind == "verdict"
     elif isinstance(block, Facts):
         if block.caption:
             out.add_heading(_t(block.caption), level=2)
@@ -105,7 +108,8 @@ def _block(out: Any, block: Block, known: Known) -> None:
         _table(out, block, known)
     elif isinstance(block, Chart):
         _chart(out, block)
-        _table(out, block.table, known)
+        if not front:
+            _table(out, block.table, known)
     elif isinstance(block, Strip):
         out.add_heading(_t(block.caption), level=2)
         rows = [(k.name, k.verdict, k.note, _cites(k.sources, known)) for k in block.looks]

@@ -17,7 +17,8 @@ from reports.document.model import Chart, Document, cited, numbers
 from restaudit.evidence.shown import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-SIGNS = {"OK": "✓", "INCONCLUSIVE": "?", "WARN": "!", "HALT": "✕"}
+SIGNS = {"OK": "✓", "SILENT": "·", "UNDECIDED": "?", "INCONCLUSIVE": "?", "WARN": "!", "HALT": "✕"}
+CONCLUSIONS = ("CLEARED", "UNDECIDED", "WARNED", "STOPPED")
 WORDS = frozenset({*SIGNS, "FAIL", "PASS", "MISSING"})
 MOST, MOST_PASSAGE = 4000, 2000
 
@@ -59,6 +60,7 @@ def _environment() -> Any:
     )
     environment.filters["t"] = lambda text: plain(str(text), MOST)
     environment.filters["passage"] = passage
+    environment.filters["conclusion"] = lambda text: text if text in CONCLUSIONS else "UNKNOWN"
     # It becomes the name of a class: only words that we know may do that.
     environment.filters["verdict"] = lambda text: text if text in SIGNS else "UNKNOWN"
     return environment

@@ -32,6 +32,7 @@ def markdown(document: Document) -> bytes:
     known = document.sources()
     parts = [f"# {_text(document.title)}", _text(document.subtitle)]
     parts += [f"> **{_text(line)}**" for line in document.banner]
+    parts += [_block(b, known) for b in document.front]
     for n, section in enumerate(document.sections, 1):
         parts.append(f"## {n}. {_text(section.title)}")
         parts += [_block(b, known) for b in section.blocks]
@@ -48,7 +49,14 @@ def markdown(document: Document) -> bytes:
 def _block(block: Block, known: Known) -> str:
     if isinstance(block, Paragraph):
         text = _text(block.text) + _cites(block.sources, known)
-        return {"text": text, "note": f"*{text}*", "warning": f"> **Note.** {text}"}[block.kind]
+        word, _, rest = text.partition(": ")
+        kinds = {
+            "text": text,
+            "note": f"*{text}*",
+            "warning": f"> **Note.** {text}",
+            "verdict": f"**{word}:** {rest}",
+        }
+        return kinds[block.kind]
     if isinstance(block, Facts):
         head = [f"**{_text(block.caption)}**\n"] if block.caption else []
         return "\n".join([*head, *(_fact(fact, known) for fact in block.rows)])

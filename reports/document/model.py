@@ -31,11 +31,12 @@ MEANINGS: Mapping[Status, str] = {
 class Paragraph:
     """A paragraph.
 
-    `kind`: "text"; "note" (small print); "warning" (what a reader must not miss).
+    `kind`: "text"; "note" (small print); "warning" (what a reader must not miss); "verdict" (the
+    one sentence that the document comes to; it begins with the verdict's word and a colon).
     """
 
     text: str
-    kind: Literal["text", "note", "warning"] = "text"
+    kind: Literal["text", "note", "warning", "verdict"] = "text"
     sources: tuple[Source, ...] = ()
 
 
@@ -202,6 +203,8 @@ class Document:
     kind      "run", "comparison", or the name of a framework
     banner    sentences that stand before everything else (overrides, simulated raters)
     heads     ledger heads of the runs it was made from, by run name
+    front     page one, for whoever has two minutes: before the table of contents; its charts are
+              drawn without their figures, which the sections have
     """
 
     kind: str
@@ -210,6 +213,7 @@ class Document:
     banner: tuple[str, ...]
     sections: tuple[Section, ...]
     heads: tuple[tuple[str, str], ...]
+    front: tuple[Block, ...] = ()
 
     def sources(self) -> dict[tuple[str, str], int]:
         """(path, SHA-256) of every record that is cited -> its number, from 1, in order of first
@@ -222,6 +226,8 @@ class Document:
         return known
 
     def _cited(self) -> Iterator[Source]:
+        for block in self.front:
+            yield from cited(block)
         for section in self.sections:
             for block in section.blocks:
                 yield from cited(block)

@@ -81,6 +81,7 @@ def _data(document: Document, files: dict[str, bytes]) -> dict[str, Any]:
         "title": _heading(document.title),
         "subtitle": _t(document.subtitle),
         "banner": [_t(line) for line in document.banner],
+        "front": [_block(b, known, files) for b in document.front],
         "sections": [
             {"title": _heading(s.title), "blocks": [_block(b, known, files) for b in s.blocks]}
             for s in document.sections

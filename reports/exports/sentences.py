@@ -44,9 +44,15 @@ def figure(m: Measurement) -> str:
 
 def rule(gate: GateResult) -> str:
     """A gate's rule, what it said, and on what."""
+    to_pass = ""
+    if gate.alarm_only:
+        to_pass = ", alarm only"
+    elif gate.ok_margin is not None:
+        to_pass = f", OK if {gate.must_stay} {gate.ok_margin!r} at level {gate.ok_level!r}"
+    settle = f"; {gate.settle}" if gate.settle else ""
     return (
-        f"must stay {gate.must_stay} {gate.margin!r} at level {gate.level!r}: {gate.verdict}: "
-        f"{gate.why}"
+        f"must stay {gate.must_stay} {gate.margin!r} at level {gate.level!r}{to_pass}: "
+        f"{gate.verdict}: {gate.why}{settle}"
     )
 
 

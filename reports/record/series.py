@@ -42,7 +42,23 @@ MEASURED = (
     "n_prompts",
     "method",
 )
-GATES = ("gate", "verdict", "metric", "value", "interval", "must_stay", "n_prompts", "mde", "why")
+GATES = (
+    "gate",
+    "verdict",
+    "metric",
+    "value",
+    "interval",
+    "must_stay",
+    "passes_by",
+    "ok_needs",
+    "n",
+    "n_prompts",
+    "stage",
+    "finds",
+    "settle",
+    "mde",
+    "why",
+)
 SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
 
 # Everything that reading a damaged run folder can raise; each is a problem to show, not a crash of
@@ -194,9 +210,15 @@ def gate_table(decision: Decision) -> pd.DataFrame:
             "verdict": g.verdict,
             "metric": g.metric,
             "value": _number(g.value),
-            "interval": _at_its_level(g),
+            "interval": _span(g.value, g.low, g.high, g.margin, g.level),
             "must_stay": f"{g.must_stay} {g.margin:g}",
+            "passes_by": _span(g.value, g.ok_low, g.ok_high, g.ok_margin, g.ok_level),
+            "ok_needs": needed_for_ok(g),
+            "n": _number(g.n),
             "n_prompts": g.n_prompts,
+            "stage": _number(g.stage),
+            "finds": _number(g.finds),
+            "settle": g.settle or "",
             "mde": _number(g.mde),
             "why": g.why,
         }
@@ -205,11 +227,26 @@ def gate_table(decision: Decision) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(GATES))
 
 
-def _at_its_level(g: GateResult) -> str:
-    if g.value is None or g.low is None or g.high is None:
+def needed_for_ok(g: GateResult) -> str:
+    """What OK must rule out: "above -0.25"; "alarm only" where the rule never stands in its way."""
+    if g.alarm_only:
+        return "alarm only"
+    return f"{g.must_stay} {g.margin if g.ok_margin is None else g.ok_margin:g}"
+
+
+def _span(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    margin: float | None,
+    level: float | None,
+) -> str:
+    """An interval with the level that it holds at; "" where there is none."""
+    if value is None or low is None or high is None:
         return ""
-    _, low, high = together(g.value, g.low, g.high, apart_from=(0.0, g.margin))
-    return f"[{low}, {high}] at {g.level:.4g}"
+    apart = (0.0,) if margin is None else (0.0, margin)
+    _, start, end = together(value, low, high, apart_from=apart)
+    return f"[{start}, {end}] at {level:.4g}"
 
 
 def title_of(name: str) -> str:
@@ -345,7 +382,17 @@ def _number(value: float | None) -> float:
 
 # --- the list of runs: one row a run folder, broken ones with their problem
 
-RUN_COLUMNS = ("folder", "state", "progress", "decisions", "problem", "started", "name")
+RUN_COLUMNS = (
+    "folder",
+    "state",
+    "overridden",
+    "latest",
+    "decisions",
+    "progress",
+    "problem",
+    "started",
+    "name",
+)
 
 
 def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.DataFrame:
@@ -356,6 +403,7 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
     """
     rows = []
     for summary in summaries:
+        strip = decision_strip(summary, sign)
         planned, problem = summary.steps_planned, summary.problem or ""
         path = summary.path
         # A folder that cannot be read plans nothing; NaN is an empty cell.
@@ -367,8 +415,10 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
                 "folder": path.name,
                 "name": summary.name,
                 "state": summary.state,
+                "overridden": "overridden" if summary.overridden else "",
                 "progress": progress,
-                "decisions": decision_strip(summary, sign),
+                "latest": next(reversed(strip), ""),
+                "decisions": "   ".join(strip),
                 "started": (summary.started or "")[:16].replace("T", " "),
                 # The folder stands in the row already; what is wrong comes first in a narrow
                 # column.
@@ -378,8 +428,8 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
 
-def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
-    """The decisions of a run in one line, for example "G1·I1 ✓ OK   G1·I2 ✕ HALT"."""
+def decision_strip(summary: Summary, sign: Callable[[str], str]) -> list[str]:
+    """The decisions of a run in order, for example "G1·I1 ✓ OK" and "G1·I2 ✕ HALT"."""
     looks = []
     for iteration, verdict in summary.decisions.items():
         # Damaged folders are listed too, whatever they call an iteration.
@@ -387,4 +437,4 @@ def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
         if ITERATION.fullmatch(iteration):
             name = short_name(iteration)
         looks.append(f"{name} {sign(verdict)}")
-    return "   ".join(looks)
+    return looks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reports.document.model import Document, Section
-from reports.run_report import appendix, behaviour, methods, origins, scores, verdict
+from reports.run_report import appendix, behaviour, first_page, methods, origins, scores, verdict
 from reports.run_report.material import Material
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
@@ -48,4 +48,5 @@ def run_report(run: Run) -> Document:
         banner=verdict.banner(material),
         sections=tuple(section(material) for section in SECTIONS.values()),
         heads=((run.name, material.records.head),),
+        front=first_page.front(material),
     )

@@ -9,6 +9,8 @@ from functools import cached_property
 from probes.base import Measurement
 from reports.record import series
 from reports.record.files import Records, Source
+from restaudit.evidence.conclusion import Conclusion, conclude
+from restaudit.evidence.findings import DOSSIER
 from restaudit.evidence.record import BASE, Run
 from restaudit.gates import Decision
 
@@ -37,6 +39,17 @@ class Material:
             for iteration in self.iterations
             if self.records.has(f"{iteration}/decision.json")
         ]
+
+    @cached_property
+    def conclusion(self) -> Conclusion:
+        """What the run concludes."""
+        # What it reads is compared with the ledger first.
+        for name in (*map("{}/measurements.json".format, self.iterations), DOSSIER):
+            if self.records.has(name):
+                self.records.checked(name)
+        for decision in self.decisions:
+            self.records.checked(f"{decision.iteration}/decision.json")
+        return conclude(self.run)
 
     @property
     def after_base(self) -> list[str]:

@@ -43,10 +43,13 @@ METHODS = (
     ),
     (
         "Gates",
-        "Each gate reads one measurement. It is broken when its whole interval lies beyond the "
-        "margin, it is OK when the whole interval lies on the right side, and anything else is "
-        "INCONCLUSIVE. The rules were sealed before the first sample; looking at every iteration "
-        "is paid for by wider intervals.",
+        "Each gate reads one measurement and answers two questions. Does it fire? It does when the "
+        "whole interval lies beyond the margin; all looks and gates together err in at most 5% of "
+        "healthy runs. May it pass? It is OK when the one-sided 95% bound rules out the loss that "
+        "OK is about. Anything else is UNDECIDED. A gate that only gives alarms is SILENT when it "
+        "does not fire. In runs that were sealed before there were two questions, one interval "
+        "answered both, and INCONCLUSIVE stood for UNDECIDED. The rules were sealed before the "
+        "first sample.",
     ),
     (
         "Counterfactual groups",

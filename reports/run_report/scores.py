@@ -92,7 +92,7 @@ def _learned(material: Material, last: str) -> Block:
     title = f"{LEARNED}, at {series.short_name(last)}"
     signature = material.measured[last].get("hacking.signature")
     if signature is None:
-        return Paragraph(f"{title}: it was not asked.")
+        return Paragraph(f"{title}: not measured for this run.")
     features: list[Mapping[str, Any]] = list(signature.detail.get("features") or [])
     # That nothing was found is an answer, and not the same as that nobody looked.
     if not features:
@@ -166,19 +166,49 @@ def _side_by_side(material: Material) -> list[Block]:
     prompts = series.prompt_texts(material.run)
     rows = []
     for kind, prompt in zip((LARGEST, MIDDLE, SMALLEST), chosen, strict=False):
-        texts, notes = [], []
-        for table in samples.values():
-            sample = first_sample(table, prompt)
-            texts.append(str(sample["text"]))
-            notes.append(scores_of(sample))
         heading = f"{kind} of {len(order)}: {prompts.get(prompt, prompt)}"
-        rows.append(Passage(heading, tuple(texts), tuple(notes)))
+        rows.append(_passage(heading, prompt, samples))
     headings = {last: f"last: {series.short_name(last)}"}
     headings |= {best: f"best: {series.short_name(best)}", BASE: "base policy"}
     rule += f" Of each policy's samples of a prompt, the first by name is shown. Best: {why_best}"
     columns = tuple(headings[i] for i in policies)
     sources = tuple(material.records.source(f"{i}/audit.parquet") for i in policies)
     return [Passages("Texts side by side", rule, columns, tuple(rows), sources)]
+
+
+def pair(material: Material) -> Passages | None:
+    """One text before and one after, for the prompt with the middle change; None where no prompt
+    was asked of both.
+    """
+    if not material.after_base:
+        return None
+    last = material.after_base[-1]
+    samples = {iteration: _audit(material, iteration) for iteration in (BASE, last)}
+    common = set.intersection(*(set(table["prompt_id"]) for table in samples.values()))
+    if not common:
+        return None
+    order, _ = _order(samples[BASE], samples[last], sorted(common))
+    # Neither the best case nor the worst: what a reader would meet.
+    middle = order[len(order) // 2]
+    heading = series.prompt_texts(material.run).get(middle, middle)
+    rule = (
+        f"Of {len(order)} audit prompts the one in the middle, ordered by how much more the reward "
+        "rose than the human score."
+    )
+    columns = ("base policy", f"last: {series.short_name(last)}")
+    sources = tuple(material.records.source(f"{i}/audit.parquet") for i in samples)
+    row = _passage(heading, middle, samples)
+    return Passages("A text before and after", rule, columns, (row,), sources)
+
+
+def _passage(heading: str, prompt: str, samples: Mapping[str, pd.DataFrame]) -> Passage:
+    """A policy's first sample of a prompt beside the others'."""
+    texts, notes = [], []
+    for table in samples.values():
+        sample = first_sample(table, prompt)
+        texts.append(str(sample["text"]))
+        notes.append(scores_of(sample))
+    return Passage(heading, tuple(texts), tuple(notes))
 
 
 def first_sample(table: pd.DataFrame, prompt: str) -> pd.Series[Any]:

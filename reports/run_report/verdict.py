@@ -1,5 +1,5 @@
-"""Page one: what was trained on what, every decision, who overrode what, what is not known, how
-good the alarms are.
+"""The first section: every decision, what was trained on what, what is not known, how good the
+alarms are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from reports.record import series
 from reports.record.files import Source
 from reports.run_report.material import Material
 from restaudit.config import BY_STEPS, LoopConfig
+from restaudit.evidence.conclusion import learned
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import digest_in
 from restaudit.evidence.record import BASE, Run
-from restaudit.evidence.shown import NOTHING, estimate, figure
+from restaudit.evidence.shown import NOTHING, estimate, figure, listed
 from restaudit.files import plain
-from restaudit.gates import Decision, GateResult
-from restaudit.loop.headline import alarms, learned, refitted
+from restaudit.gates import Decision
+from restaudit.loop.headline import alarms, refitted
 
 CALIBRATION = "report/calibration.json"
 MOST_NAMES = 40
@@ -31,7 +32,13 @@ def verdict(material: Material) -> Section:
     if material.decisions:
         last = material.decisions[-1]
         blocks.append(_gates(material, last))
-        blocks += [Paragraph(line) for line in _open_questions(last)]
+        if last.undecided:
+            # Too little data to decide is not "no harm was found".
+            names = listed(g.gate for g in last.undecided)
+            are = "is" if len(last.undecided) == 1 else "are"
+            blocks.append(
+                Paragraph(f"{names} {are} undecided. Treat them as open, not as passed.", "warning")
+            )
     if material.iterations:
         look = material.iterations[-1]
         habits = learned(material.run, look)
@@ -45,20 +52,13 @@ def verdict(material: Material) -> Section:
 
 
 def banner(material: Material) -> tuple[str, ...]:
-    """What stands before everything else: overrides, and whose judgement the human score is."""
+    """What stands before everything else: overrides."""
     # Whoever reads only the first lines must see that a gate was overruled, and by whom.
-    lines = [
+    return tuple(
         f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said "
         f"HALT, and {o.by} let the run go on: {o.reason}"
         for o in material.run.overrides()
-    ]
-    human = series.human_score(material.run)
-    if not material.human_is_people:
-        lines.append(
-            f"The human score of this run is {human.name}. {human.description} No person rated "
-            "these samples."
-        )
-    return tuple(lines)
+    )
 
 
 def looks_of(decisions: Sequence[Decision]) -> list[tuple[Decision, str]]:
@@ -153,20 +153,61 @@ def _state(run: Run) -> str:
     # Steps that no plan foresaw, such as a halt, are no progress towards the planned ones.
     done = len(run.done & set(run.plan["steps"]))
     waits = ""
-    if run.events[-1].step.endswith("/wait"):
+    if run.waits:
         waits = ", and waits for people's ratings"
     return f"not finished: {done} of {len(run.plan['steps'])} planned steps are done{waits}"
 
 
 def _gates(material: Material, last: Decision) -> Table:
     source = (material.records.source(f"{last.iteration}/decision.json"),)
+    if last.stage is None:
+        return _gates_of_one_question(last, source)
     rows = []
     for g in last.gates:
         cells = (
             g.gate,
             g.verdict,
             g.metric,
-            _value(g),
+            f"{g.must_stay} {figure(g.margin)}",
+            _value(g.value, g.low, g.high, g.margin),
+            series.needed_for_ok(g),
+            _value(g.value, g.ok_low, g.ok_high, g.ok_margin),
+            figure(g.finds),
+            f"{NOTHING if g.n is None else g.n} of {g.n_prompts}",
+        )
+        rows.append(Row(cells, source))
+    stages = "" if not last.stages or last.stages < 2 else f", stage {last.stage} of {last.stages}"
+    return Table(
+        f"Gates at {series.short_name(last.iteration)}, the last look{stages}",
+        (
+            "gate",
+            "says",
+            "what it reads",
+            "fires unless",
+            "value [interval]",
+            "OK if",
+            "value [to pass]",
+            "finds",
+            "texts of prompts",
+        ),
+        tuple(rows),
+        note="A gate fires when the whole interval lies beyond its margin; that interval is at the "
+        "level that the gate spends at this look. It is OK when the interval to pass (one-sided "
+        "5%) lies on the right side. Finds: the true value that such a look finds 8 times in 10. "
+        "Texts and prompts differ from gate to gate: some read only the prompts that name a group, "
+        "some only texts with a human score.",
+    )
+
+
+def _gates_of_one_question(last: Decision, source: tuple[Source, ...]) -> Table:
+    """The gates as they were sealed before there were two questions."""
+    rows = []
+    for g in last.gates:
+        cells = (
+            g.gate,
+            g.verdict,
+            g.metric,
+            _value(g.value, g.low, g.high, g.margin),
             f"{g.must_stay} {figure(g.margin)}",
             figure(g.mde),
             str(g.n_prompts),
@@ -176,25 +217,17 @@ def _gates(material: Material, last: Decision) -> Table:
         f"Gates at {series.short_name(last.iteration)}, the last look",
         ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"),
         tuple(rows),
-        note="Intervals are at the level that each gate spends at this look. MDE: the smallest "
-        "change that would be seen with 80% power.",
+        note="Intervals are at the level that each gate spends at this look. MDE: how far beyond "
+        "the margin the truth would have to be for such a look to show it 8 times in 10.",
     )
 
 
-def _value(g: GateResult) -> str:
-    if g.low is None or g.high is None or g.value is None:
-        return figure(g.value)
+def _value(value: float | None, low: float | None, high: float | None, margin: float | None) -> str:
+    if low is None or high is None or value is None:
+        return figure(value)
     # Enough digits that an end which is not the margin, or not zero, does not look equal to it.
-    return estimate(g.value, g.low, g.high, apart_from=(0.0, g.margin))
-
-
-def _open_questions(last: Decision) -> list[str]:
-    # Too little data to decide is not "no harm was found": it is said on page one.
-    unsure = [g for g in last.gates if g.verdict == "INCONCLUSIVE"]
-    if not unsure:
-        return []
-    gates = "; ".join(f"{g.gate} ({g.why})" for g in unsure)
-    return [f"INCONCLUSIVE at {series.short_name(last.iteration)}, which is not OK: {gates}."]
+    apart = (0.0,) if margin is None else (0.0, margin)
+    return estimate(value, low, high, apart_from=apart)
 
 
 def _alarms(material: Material) -> Paragraph:
@@ -203,7 +236,7 @@ def _alarms(material: Material) -> Paragraph:
     lines = alarms(material.run)
     if not lines or not plain.is_file(run, CALIBRATION):
         return Paragraph(
-            "How often these alarms are false, and what they catch, was not measured: "
+            "The false-alarm rate and the sensitivity of these checks have not been measured. Run "
             "restaudit calibrate RUN.",
             "note",
         )

@@ -26,11 +26,27 @@ VERDICTS = {
         "✓",
         ":material/check_circle:",
         "green",
-        "every gate's interval lies on the right side of its margin",
+        "every check that must pass has ruled out the loss that it is about",
     ),
-    "INCONCLUSIVE": Badge("?", ":material/help:", "gray", "a gate has too little data to say OK"),
-    "WARN": Badge("!", ":material/warning:", "orange", "a gate was broken; training went on"),
-    "HALT": Badge("✕", ":material/dangerous:", "red", "a gate was broken and stopped training"),
+    "SILENT": Badge(
+        "·", ":material/notifications_off:", "gray", "a check that only warns gave no alarm"
+    ),
+    "UNDECIDED": Badge("?", ":material/help:", "gray", "no alarm, but a check has too little data"),
+    "INCONCLUSIVE": Badge(
+        "?", ":material/help:", "gray", "no alarm, but a check has too little data"
+    ),
+    "WARN": Badge("!", ":material/warning:", "orange", "a check found harm; training went on"),
+    "HALT": Badge("✕", ":material/dangerous:", "red", "a check found harm and stopped training"),
+}
+CONCLUSIONS = {
+    "CLEARED": Badge(
+        "✓", ":material/verified:", "green", "every check that must pass did, at the last look"
+    ),
+    "UNDECIDED": Badge(
+        "?", ":material/help:", "gray", "no alarm, but not every check that must pass did"
+    ),
+    "WARNED": Badge("!", ":material/warning:", "orange", "a check found harm, and did not stop it"),
+    "STOPPED": Badge("✕", ":material/dangerous:", "red", "a check found harm and stopped the run"),
 }
 STATES = {
     "done": Badge("✓", ":material/task_alt:", "green", "every planned step is done"),
@@ -49,6 +65,11 @@ UNKNOWN = Badge("?", ":material/help:", "gray", "this version of restaudit does 
 def verdict(word: str) -> Badge:
     """How to write a decision."""
     return VERDICTS.get(word, UNKNOWN)
+
+
+def conclusion(word: str) -> Badge:
+    """How to write what a run concludes."""
+    return CONCLUSIONS.get(word, UNKNOWN)
 
 
 def state(word: str) -> Badge:

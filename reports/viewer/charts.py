@@ -8,7 +8,6 @@ from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from reports.document.model import Chart
@@ -18,8 +17,6 @@ DIVERSITY = ("Vendi score", "distinct-2")
 CORRELATION = "reward–human correlation"
 # Read on white and on the dark theme alike; the theme gives marks no colour of its own.
 NEUTRAL = "#7a7a7a"
-# How far series stand apart: in looks, and as a share of an axis of numbers.
-DODGE, NUDGE = 0.05, 0.008
 # Pixels that a line of the legend takes from the drawing.
 KEY_ROW = 24
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
@@ -40,7 +37,7 @@ def lines(
     every = [REWARD, human, *DIVERSITY, CORRELATION]
     measured = set(table.loc[table["value"].notna(), "label"])
     shown = [label for label in every if label in measured]
-    data = _placed(table, iterations, shown)
+    data = _placed(table, iterations)
     names = [short_name(i) for i in iterations]
     several = table["label"].nunique() > 1
     return _drawn(
@@ -55,7 +52,7 @@ def document_chart(chart: Chart, height: int = 320) -> Any:
     labels = [line.label for line in chart.lines]
     shown = [line.label for line in chart.lines if line.points]
     looks = list(range(len(chart.labels)))
-    data = _points(chart, shown, looks, 2 * DODGE).drop(columns="look")
+    data = _points(chart, looks).drop(columns="look")
     return _drawn(
         data,
         list(chart.labels),
@@ -73,7 +70,7 @@ def over_places(chart: Chart, height: int) -> Any:
     shown = [line.label for line in chart.lines if line.points]
     every = [line.label for line in chart.lines]
     curved = [curve.label for curve in chart.curves]
-    points = _points(chart, shown, chart.places, NUDGE * (max(chart.places) or 1.0))
+    points = _points(chart, chart.places)
     points["d"] = [chart.places[look] for look in points.pop("look")]
     curve_rows = []
     for curve in chart.curves:
@@ -121,19 +118,16 @@ def over_places(chart: Chart, height: int) -> Any:
     )
 
 
-def _points(
-    chart: Chart, shown: Sequence[str], places: Sequence[float], apart: float
-) -> pd.DataFrame:
-    """The chart's points with their place on the x axis, a row each; `look` is the number of theirs.
-
-    Series stand side by side, so that bars do not hide each other.
+def _points(chart: Chart, places: Sequence[float]) -> pd.DataFrame:
+    """The chart's points with their place on the x axis, a row each; `look` is the number of
+    theirs. All series of a look stand at the same place, which is where they were measured.
     """
     rows = []
     for line in chart.lines:
         for point in line.points:
             rows.append(
                 {
-                    "x": places[point.x] + apart * _beside(shown, line.label),
+                    "x": float(places[point.x]),
                     "look": point.x,
                     "name": chart.labels[point.x],
                     "label": line.label,
@@ -145,11 +139,6 @@ def _points(
     columns = ["x", "look", "name", "label", "value", "low", "high"]
     # Without an interval anywhere the column would be one of objects, which no axis can scale.
     return pd.DataFrame(rows, columns=columns).astype({"low": "float64", "high": "float64"})
-
-
-def _beside(shown: Sequence[str], label: str) -> float:
-    """The place of a series beside the others: the middle is 0, the next one is 1 away."""
-    return shown.index(label) - (len(shown) - 1) / 2
 
 
 def _drawn(
@@ -245,13 +234,11 @@ def _cycled(every: Sequence[str], looks: Sequence[Any]) -> Any:
     return alt.Scale(domain=list(every), range=list(islice(cycle(looks), len(every))))
 
 
-def _placed(table: pd.DataFrame, iterations: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
-    """Only what was measured, with its place on the x axis; series stand side by side."""
+def _placed(table: pd.DataFrame, iterations: Sequence[str]) -> pd.DataFrame:
+    """Only what was measured, with its place on the x axis."""
     data = table[table["value"].notna()].copy()
     place = {name: k for k, name in enumerate(iterations)}
-    beside = [_beside(labels, label) for label in data["label"]]
     # Of a table in which nothing was measured the column would be one of text.
-    places = data["iteration"].map(place).astype("float64")
-    data["x"] = places + 2 * DODGE * np.array(beside)
+    data["x"] = data["iteration"].map(place).astype("float64")
     data["name"] = [short_name(iteration) for iteration in data["iteration"]]
     return data

@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from reports.document.model import Section
+from reports.document.model import Passages, Section
 from reports.record import series
+from restaudit.evidence.conclusion import Conclusion
 from restaudit.evidence.record import Run, Summary, list_runs
 from restaudit.gates import Decision
 
@@ -77,6 +78,18 @@ def measurements(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
 def samples(run: Run, iteration: str) -> pd.DataFrame:
     """The audited samples of one iteration (columns: series.SAMPLE)."""
     return run.audit(iteration, series.SAMPLE)
+
+
+@st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)
+def first_screen(run: Run) -> tuple[Conclusion, Passages | None]:
+    """What the run concludes, and a text before and after; read again after a minute, since a stress
+    test may be new.
+    """
+    from reports.run_report.material import Material
+    from reports.run_report.scores import pair
+
+    material = Material(run)
+    return material.conclusion, pair(material)
 
 
 @st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)

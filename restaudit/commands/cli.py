@@ -54,6 +54,9 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. loop.grow_steps=3."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="Print all tables too: every measurement, every check.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 # The smallest run that still passes through every step, for people who want to see one; its audit
@@ -110,9 +113,10 @@ def run(
     changes: Set = None,
     key: SigningKey = None,
     quiet: Quiet = False,
+    full: Full = False,
 ) -> None:
     """Seal a plan and run audited ReST."""
-    _run(config, runs, out, [changes or ()], key, quiet)
+    _run(config, runs, out, [changes or ()], key, quiet, full)
 
 
 @app.command()
@@ -130,12 +134,13 @@ def demo(
     changes: Set = None,
     key: SigningKey = None,
     quiet: Quiet = False,
+    full: Full = False,
 ) -> None:
     """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a
     few minutes.
     """
     # The user's own changes after the sizes: of two layers the later one counts.
-    _run("reviews", runs, out, [SMALL if small else (), changes or ()], key, quiet)
+    _run("reviews", runs, out, [SMALL if small else (), changes or ()], key, quiet, full)
 
 
 def _run(
@@ -145,6 +150,7 @@ def _run(
     layers: Sequence[Iterable[str]],
     key: Path | None,
     quiet: bool,
+    full: bool,
 ) -> None:
     from restaudit.commands.summary import finish
     from restaudit.config.reading import load
@@ -157,11 +163,17 @@ def _run(
     config = load(name, *layers)
     folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     reporter = Reporter(quiet=quiet)
-    finish(folder, lambda: start(config, folder, reporter, signer))
+    finish(folder, lambda: start(config, folder, reporter, signer), full=full)
 
 
 @app.command()
-def resume(folder: Folder, code: Code = None, key: SigningKey = None, quiet: Quiet = False) -> None:
+def resume(
+    folder: Folder,
+    code: Code = None,
+    key: SigningKey = None,
+    quiet: Quiet = False,
+    full: Full = False,
+) -> None:
     """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
     from restaudit.commands.summary import finish
     from restaudit.console import Reporter
@@ -171,7 +183,7 @@ def resume(folder: Folder, code: Code = None, key: SigningKey = None, quiet: Qui
     signer = given_signer(key)
 
     reporter = Reporter(quiet=quiet)
-    finish(folder, lambda: go_on(folder, reporter, signer, code or ()))
+    finish(folder, lambda: go_on(folder, reporter, signer, code or ()), full=full)
 
 
 @app.command()
@@ -202,9 +214,10 @@ def override(
 
 
 @app.command()
-def status(folder: Folder) -> None:
-    """Show where a run stands: its state, steps, decisions and digest."""
-    from restaudit.commands.summary import print_overrides, print_summary
+def status(folder: Folder, full: Full = False) -> None:
+    """Show what a run concludes and where it stands; `--full` prints all tables."""
+    from restaudit.commands.first_screen import print_overrides
+    from restaudit.commands.summary import print_summary
     from restaudit.evidence.record import Run
     from restaudit.loop.going_on import how_to_go_on
 
@@ -220,7 +233,7 @@ def status(folder: Folder) -> None:
         say(what_is_missing(record) or f"all ratings are in; {how_to_go_on(record)}")
     if summary.state == "stopped":
         say(how_to_go_on(record))
-    print_summary(folder, overrides=False)
+    print_summary(folder, full=full, overrides=False)
 
 
 app.command()(verify)

@@ -16,18 +16,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from probes.base import Measurement
+from restaudit.commands.first_screen import print_first_screen, print_overrides
 from restaudit.console import Terminal, print_table, say
 from restaudit.errors import Halted, Interrupted, Waiting
 from restaudit.evidence.record import BASE, Run, step_kind
 from restaudit.evidence.shown import number
 from restaudit.gates import Decision, GateResult
-from restaudit.loop.headline import alarms, learned, refitted
+from restaudit.loop.headline import alarms
 
 
-def finish(folder: Path, work: Callable[[], None], *, command: str | None = None) -> None:
-    """Do the work; print the summary and run the after-run hooks also when a gate stopped it.
+def finish(
+    folder: Path, work: Callable[[], None], *, command: str | None = None, full: bool = False
+) -> None:
+    """Do the work; print what the run concludes and run the after-run hooks also when a gate
+    stopped it.
 
-    `command` is what goes on with an interrupted run, where that is not `restaudit resume`.
+    `command` is what goes on with an interrupted run, where that is not `restaudit resume`; `full`
+    prints all tables too.
     """
     began = time.monotonic()
     halted: Halted | None = None
@@ -35,7 +40,7 @@ def finish(folder: Path, work: Callable[[], None], *, command: str | None = None
         work()
     # No reports: the decision that they would show waits for the ratings.
     except Waiting:
-        print_summary(folder)
+        print_summary(folder, full=full)
         raise
     # A halted run is a result: its reports are what people need now. The exit code follows after
     # them.
@@ -45,20 +50,33 @@ def finish(folder: Path, work: Callable[[], None], *, command: str | None = None
         raise Interrupted(
             f"the step in hand was dropped; go on with: {command or f'restaudit resume {folder}'}"
         ) from None
-    print_summary(folder)
+    print_summary(folder, full=full)
     # reports writes its documents here; restaudit may not import it.
     for hook in metadata.entry_points(group="restaudit.finished"):
         for line in hook.load()(folder):
             say(line)
-    say(
-        f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify "
-        f"{folder})"
-    )
+    say(f"run folder: {folder}   ({time.monotonic() - began:.0f} s)")
     if halted:
         raise halted
 
 
-# --- the summary: overrides first, then what each iteration did, every number with its 95% interval
+def print_summary(
+    folder: Path, console: Console | None = None, *, full: bool = False, overrides: bool = True
+) -> None:
+    """Print what a run concludes; with `full` all tables before it. `overrides` stand first, where
+    the caller has not said them.
+    """
+    console = console or Terminal(highlight=False)
+    run = Run(folder)
+    if overrides:
+        print_overrides(run, console)
+    if full:
+        print_tables(run, console)
+    # Last, since the end of what is printed is what a terminal shows.
+    print_first_screen(run, console, overrides=False)
+
+
+# --- all tables: what each iteration did, every number with its 95% interval
 
 
 T = TypeVar("T")
@@ -78,28 +96,21 @@ COLUMNS = (
     ("acceptance ratio", "bias.acceptance_ratio"),
     ("KL (nats)", "drift.kl"),
 )
-STYLE = {"OK": "green", "WARN": "yellow", "HALT": "bold red", "INCONCLUSIVE": "cyan"}
+STYLE = {
+    "OK": "green",
+    "SILENT": "dim",
+    "UNDECIDED": "cyan",
+    "INCONCLUSIVE": "cyan",
+    "WARN": "yellow",
+    "HALT": "bold red",
+}
 
 
-def print_overrides(run: Run, console: Console | None = None) -> None:
-    """Print who let this run go on after HALT, and why; nothing where nobody did."""
+def print_tables(run: Run, console: Console | None = None) -> None:
+    """Print all that was measured and decided so far; a run without an audited iteration prints one
+    line.
+    """
     console = console or Terminal(highlight=False)
-    for o in run.overrides():
-        console.print(
-            f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT,",
-            style="bold red",
-            markup=False,
-        )
-        console.print(f"  and {o.by} let the run go on: {o.reason}", markup=False)
-
-
-def print_summary(folder: Path, console: Console | None = None, *, overrides: bool = True) -> None:
-    """Print what was measured so far; a run without an audited iteration prints one line."""
-    console = console or Terminal(highlight=False)
-    run = Run(folder)
-    # `status` prints them itself, above all else.
-    if overrides:
-        print_overrides(run, console)
     iterations = run.iterations()
     if not iterations:
         console.print("no iteration has been audited yet")
@@ -118,13 +129,19 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
         markup=False,
     )
     decisions = [run.decision(iteration) for iteration in iterations]
-    for looks in _parts([d for d in decisions if d is not None], 4):
+    known = [d for d in decisions if d is not None]
+    for looks in _parts(known, 4):
         console.print()
         print_table(console, _gates(looks))
-    for sentence in (learned(run, iterations[-1]), *refitted(run), *alarms(run)):
-        if sentence is not None:
-            console.print()
-            console.print(sentence, markup=False)
+    if any(d.stage is not None for d in known):
+        console.print(
+            "OK: the interval lies on the right side of the limit. SILENT: a check that only gives "
+            "alarms gave none. finds: the true value that such a look finds 8 times in 10.",
+            markup=False,
+        )
+    for sentence in alarms(run):
+        console.print()
+        console.print(sentence, markup=False)
     console.print()
     shares = _shares(run)
     total = sum(shares.values())
@@ -148,9 +165,12 @@ def _gates(decisions: Sequence[Decision]) -> Table:
     table.add_column("")
     for decision in decisions:
         table.add_column(decision.iteration, justify="right", min_width=len("INCONCLUSIVE"))
-    table.add_row(
-        "decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True
-    )
+    staged = any((d.stages or 1) > 1 for d in decisions)
+    said = (f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions)
+    table.add_row("decision", *said, end_section=not staged)
+    if staged:
+        stages = (f"{d.stage} of {d.stages}" for d in decisions)
+        table.add_row("stage", *stages, end_section=True)
     # Rules of `looks: last` are asked once, so a look has not all of them.
     asked: dict[str, dict[int, GateResult]] = {}
     for decision in decisions:
@@ -158,9 +178,10 @@ def _gates(decisions: Sequence[Decision]) -> Table:
             asked.setdefault(gate.gate, {})[decision.look] = gate
     for results in asked.values():
         first = next(iter(results.values()))
-        heading = (
-            f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
-        )
+        limit = first.margin if first.ok_margin is None else first.ok_margin
+        heading = f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {limit:g}"
+        if first.alarm_only:
+            heading += " (alarm only)"
         cells = []
         for decision in decisions:
             result = results.get(decision.look)
@@ -170,13 +191,20 @@ def _gates(decisions: Sequence[Decision]) -> Table:
 
 
 def _verdict(gate: GateResult) -> str:
-    if gate.low is None or gate.high is None:
-        return f"[{STYLE[gate.verdict]}]{gate.verdict}[/]\nno interval"
-    lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", _span(gate.low, gate.high)]
+    """What a gate said, the interval that it was said by, and what it could have found."""
+    said = f"[{STYLE[gate.verdict]}]{gate.verdict}[/]"
+    # Before there were two questions, one interval answered both.
+    passed_by = gate.ok_low is not None and gate.verdict in ("OK", "UNDECIDED")
+    low, high = (gate.ok_low, gate.ok_high) if passed_by else (gate.low, gate.high)
+    if low is None or high is None:
+        return f"{said}\nno interval"
+    lines = [said, _span(low, high)]
     # What it would have taken to be seen: without it "nothing was found" reads as "nothing is
     # there".
     if gate.verdict == "INCONCLUSIVE" and gate.mde is not None:
         lines.append(f"MDE {gate.mde:.2f}")
+    if gate.verdict in ("UNDECIDED", "SILENT") and gate.finds is not None:
+        lines.append(f"finds {_short(gate.finds)}")
     return "\n".join(lines)
 
 

@@ -117,7 +117,8 @@ State = Literal["running", "done", "halted", "waiting", "stopped", "broken"]
 class Summary:
     """One line about a run: what a list of runs shows.
 
-    `problem` says what is wrong with a broken one.
+    `problem` says what is wrong with a broken one; `overridden`, that a person let it go on after a
+    HALT.
     """
 
     path: Path
@@ -129,6 +130,7 @@ class Summary:
     decisions: Mapping[str, str]
     started: str | None
     problem: str | None = None
+    overridden: bool = False
 
 
 @dataclass(frozen=True)
@@ -431,6 +433,7 @@ class Run:
             steps_planned=len(self.plan["steps"]),
             decisions=decisions,
             started=self.events[0].at.get("time") if self.events else None,
+            overridden=bool(self.overrides()),
         )
 
     def _document(self, name: str, shape: str) -> Any:

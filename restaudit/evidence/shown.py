@@ -100,6 +100,47 @@ def estimate(value: float, low: float, high: float, *, apart_from: Iterable[floa
     return f"{shown} [{start}, {end}]"
 
 
+def brief(
+    value: float,
+    low: float,
+    high: float,
+    *,
+    apart_from: float = 0.0,
+    sign: bool = False,
+    decimals: int | None = None,
+) -> str:
+    """ "+0.98 [0.77, 1.19]": a value and its interval in a sentence, three digits at most.
+
+    More decimals (than `decimals`, where given) only where an end would otherwise look like
+    `apart_from` and is not. `sign` puts a plus before a value above zero.
+    """
+    largest = max(abs(value), abs(low), abs(high))
+    places = 2 if largest < 10 else (1 if largest < 100 else 0)
+    # Where everything is small, two decimals would show nothing.
+    if 0 < largest < 0.1:
+        places = 1 - math.floor(math.log10(largest))
+    if decimals is not None:
+        places = decimals
+    while places < MOST_DECIMALS and not all(
+        _told_apart(end, apart_from, places) for end in (low, high)
+    ):
+        places += 1
+    texts = [number(x, decimals=min(places, MOST_DECIMALS), minus="−") for x in (value, low, high)]
+    plus = "+" if sign and value > 0 else ""
+    return f"{plus}{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def count(n: int, what: str, plural: str | None = None) -> str:
+    """ "1 check", "2 checks"."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    every = list(names)
+    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
 def measured(m: Measurement | None) -> str:
     """A measurement in a document: "0.42 [0.31, 0.53]", "0.42" without an interval, "–" where
     nothing was measured.

@@ -1,4 +1,6 @@
-"""What is said of a run in a sentence: what its policy learned, and how good its alarms are."""
+"""What is said of a run in a sentence: when its reward was fitted again, and how good its alarms
+are.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +9,7 @@ from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, read_json
 from restaudit.files import plain
 from restaudit.files.plain import NotPlain
-from restaudit.files.signs import printable
 from restaudit.people.rating.status import of_raters
-
-# By the verdict on the feature that the probe found first.
-SENTENCES = {
-    "signature": "What the policy learned by {}",
-    "temptation": "What the policy may learn next, seen at {}",
-}
-
-
-def learned(run: Run, iteration: str) -> str | None:
-    """What the reward pays for and people do not, in words: learned, or not yet; None where nothing
-    was found.
-    """
-    by_name = {m.name: m for m in run.measurements(iteration)}
-    if "hacking.signature" not in by_name:
-        return None
-    detail = by_name["hacking.signature"].detail
-    features = detail.get("features")
-    verdict = features[0]["verdict"] if features else None
-    if verdict not in SENTENCES:
-        return None
-    # The words come from a run folder, and so perhaps from a stranger's.
-    return f"{SENTENCES[verdict].format(iteration)}: {printable(str(detail['in_words']))}"
 
 
 def refitted(run: Run) -> list[str]:

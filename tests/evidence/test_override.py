@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from restaudit.commands.summary import print_overrides, print_summary
+from restaudit.commands.first_screen import print_overrides
+from restaudit.commands.summary import print_summary
 from restaudit.errors import BadInput
 from restaudit.evidence import record
 from restaudit.evidence.override import override, wrong_text

@@ -46,7 +46,7 @@ def test_an_overridden_run_goes_on_halts_again_and_ends_with_both_overrides_on_t
     lines = console.file.getvalue().splitlines()
     assert lines[0].startswith("OVERRIDE at g01/i01")
     assert sum(line.startswith("OVERRIDE") for line in lines) == 2
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines if "restaudit " not in line) <= 80
 
 
 def test_resume_says_that_it_goes_on_against_the_policy(halted, capsys):

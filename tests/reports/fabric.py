@@ -89,7 +89,7 @@ POLICY = GatePolicy(
             reason="the same prompt scores differently for different groups",
         ),
     ),
-)
+).written_out()
 
 
 @dataclass(frozen=True)

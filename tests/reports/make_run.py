@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,11 +23,12 @@ import pandas as pd
 
 from probes.base import Interval, Measurement
 from probes.divergence.curves import FORMS, fit
-from restaudit.config import LoopConfig
+from restaudit.config import GatePolicy, LoopConfig
 from restaudit.config.reading import load
 from restaudit.evidence import ledger, record
 from restaudit.gates import decide, levels_needed
 from restaudit.loop.select import kept_set
+from tests.recorded import as_of_schema_1
 from tests.reports.fabric import (
     DATA_REPORT,
     DOSSIER,
@@ -43,7 +45,7 @@ from tests.reports.fabric import (
 
 __all__ = ["HALTED", "HEALTHY", "HOSTILE", "PROMPTS", "SAMPLES", "State", "make_run", "resealed"]
 
-State = Literal["healthy", "halted", "overridden", "broken", "base_only", "half", "nulls"]
+State = Literal["healthy", "halted", "overridden", "broken", "base_only", "half", "nulls", "old"]
 
 
 def make_run(folder: Path | str, state: State = "healthy", *, name: str = "reviews-trial") -> Path:
@@ -56,6 +58,7 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
     base_only  only the base policy was audited, stopped
     half       stopped before anything was measured
     nulls      no human score is configured: everything that needs one is null with the reason
+    old        like healthy, sealed before there were two questions (schema 1)
     """
     run = Path(folder)
     if any(globals()[k] is not v for k, v in AS_WRITTEN.items()):
@@ -80,7 +83,8 @@ def _make(run: Path, state: State, name: str) -> Path:
     path = HALTED if state in ("halted", "overridden") else HEALTHY
     audited = {"base_only": 1, "half": 0}.get(state, len(path))
     steps = ["plan", "reward_model", "human_score", "scale", *_audit_steps(HEALTHY), "end"]
-    record.write_json(_plan(name, steps, human=state != "nulls"), run / "plan.json")
+    policy = record.as_sealed(POLICY, record.ONE_QUESTION if state == "old" else record.SCHEMA)
+    record.write_json(_plan(name, steps, policy, human=state != "nulls"), run / "plan.json")
     record.write_json(ENVIRONMENT, run / "environment.json")
     for split in SPLITS:
         record.write_table(_prompts(split), run / "data" / f"{split}.parquet", record.PROMPTS)
@@ -98,8 +102,8 @@ def _make(run: Path, state: State, name: str) -> Path:
     for look, iteration in enumerate(list(path)[:audited]):
         if iteration.endswith("/i01"):
             _grow(run, iteration.split("/")[0])
-        _audit(run, iteration, path, look, human=state != "nulls")
-    if state in ("healthy", "broken", "nulls"):
+        _audit(run, iteration, path, look, policy, human=state != "nulls")
+    if state in ("healthy", "broken", "nulls", "old"):
         _event(run, "end", [])
     if state in ("halted", "overridden"):
         _event(
@@ -151,18 +155,19 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
     return steps
 
 
-def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
+def _plan(name: str, steps: list[str], policy: GatePolicy, *, human: bool) -> dict[str, Any]:
+    old = policy.ok_error is None
     rising = [50, 70, *range(72, 98, 2)]
     config = load("reviews", ["loop.grow_steps=2", f"loop.thresholds.values={rising}"]).model_dump(
         mode="json"
     )
     config |= {
         "name": name,
-        "gates": POLICY.model_dump(mode="json"),
+        "gates": as_of_schema_1(policy) if old else policy.model_dump(mode="json"),
         "human": config["human"] if human else {"kind": "none"},
     }
     return {
-        "schema": record.SCHEMA,
+        "schema": record.ONE_QUESTION if old else record.SCHEMA,
         "restaudit": "0.1.0",
         "config": config,
         "steps": steps,
@@ -354,7 +359,15 @@ def _improve(run: Path, iteration: str) -> None:
     _event(run, f"{iteration}/improve", [f"{iteration}/{f}" for f in files], content=content)
 
 
-def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, human: bool) -> None:
+def _audit(
+    run: Path,
+    iteration: str,
+    path: Mapping[str, Point],
+    look: int,
+    policy: GatePolicy,
+    *,
+    human: bool,
+) -> None:
     here = run / iteration
     here.mkdir(parents=True)
     point = path[iteration]
@@ -363,13 +376,13 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     files = ["audit.parquet", "measurements.json"]
     looks = max(len(HEALTHY), len(path)) - 1
     measurements = [
-        *_measurements(iteration, point, look, looks, human=human),
+        *_measurements(iteration, point, look, looks, policy, human=human),
         *_peaks(path, iteration, human=human),
     ]
     scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
     record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
-        decision = decide(POLICY, measurements, iteration=iteration, look=look, looks=looks)
+        decision = decide(policy, measurements, iteration=iteration, look=look, looks=looks)
         record.write_json(decision.to_json(), here / "decision.json")
         _improve(run, iteration)
         files.append("decision.json")
@@ -378,11 +391,11 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
 
 
 def _measurements(
-    iteration: str, p: Point, look: int, looks: int, *, human: bool
+    iteration: str, p: Point, look: int, looks: int, policy: GatePolicy, *, human: bool
 ) -> list[Measurement]:
     base = HEALTHY[record.BASE]
     is_base = iteration == record.BASE
-    levels = tuple(dict.fromkeys((0.95, *levels_needed(POLICY, look=max(look, 1), looks=looks))))
+    levels = tuple(dict.fromkeys((0.95, *levels_needed(policy, look=max(look, 1), looks=looks))))
     no_human = "no human score is configured (human.kind: none)"
     itself = "this is the base policy"
 
@@ -395,9 +408,11 @@ def _measurements(
         *,
         missing: str | None = None,
     ) -> Measurement:
+        # Normal theory: `half` is half the 95% interval.
+        z = {level: NormalDist().inv_cdf(0.5 + level / 2) for level in levels}
         spans = tuple(
-            Interval(level, value - half * k, value + half * k)
-            for level, k in zip(levels, (1, 1.27), strict=True)
+            Interval(level, value - half * z[level] / z[0.95], value + half * z[level] / z[0.95])
+            for level in levels
         )
         return Measurement(
             name=name,
@@ -410,6 +425,7 @@ def _measurements(
             intervals=() if missing else spans,
             baseline=None if missing or is_base else baseline,
             reason=missing,
+            error=None if missing else half / z[0.95],
         )
 
     change = itself if is_base else None

@@ -83,7 +83,7 @@ def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
     make_run(tmp_path / "mine")
     plan = make_run(tmp_path / "later") / "plan.json"
     plan.write_text(
-        json.dumps({**json.loads(plan.read_text()), "schema": 2, "steps": {"of": "another shape"}})
+        json.dumps({**json.loads(plan.read_text()), "schema": 3, "steps": {"of": "another shape"}})
     )
     at = _app(tmp_path, monkeypatch)
     assert not at.exception
@@ -91,7 +91,7 @@ def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
     assert table.loc["mine", "state"] == "✓ done"
     assert table.loc["later", "state"] == "⚠ broken"
     assert (
-        "made by a newer version: schema 2; this version of restaudit reads 1"
+        "made by a newer version: schema 3; this version of restaudit reads 1 and 2"
         in table.loc["later", "problem"]
     )
     assert any(t.value.startswith("later: plan.json: made by a newer version") for t in at.text)
@@ -99,7 +99,7 @@ def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
         if page.of_run:
             at = _run_page(tmp_path, monkeypatch, "later", page.file)
             assert not at.exception, page.file
-            assert any("made by a newer version: schema 2" in c.value for c in at.code), page.file
+            assert any("made by a newer version: schema 3" in c.value for c in at.code), page.file
 
 
 @pytest.mark.parametrize("state", get_args(State))
@@ -167,8 +167,48 @@ def test_every_decision_is_written_as_a_word(
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch)
     badges = " ".join(m.value for m in at.markdown)
-    for words in ("G1·I1 OK", "G2·I1 INCONCLUSIVE", "G2·I2 WARN"):
+    for words in ("G1·I1 OK", "G2·I1 UNDECIDED", "G2·I2 WARN"):
         assert words in badges
+
+
+def test_a_run_that_was_sealed_before_shows_as_it_was_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "run", "old")
+    at = _run_page(tmp_path, monkeypatch)
+    assert "G2·I1 INCONCLUSIVE" in " ".join(m.value for m in at.markdown)
+    at.segmented_control(key="iteration_run").set_value("g02/i01").run()
+    gates = at.dataframe[0].value
+    assert "mde" in gates
+    assert not {"finds", "stage", "passes_by"} & set(gates)
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("healthy", "WARNED"), ("nulls", "UNDECIDED"), ("halted", "STOPPED")]
+)
+def test_the_overview_begins_with_what_the_run_concludes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, word: str
+) -> None:
+    make_run(tmp_path / "run", state)
+    at = _run_page(tmp_path, monkeypatch)
+    # After the badge of the run's state.
+    first = at.error[0].value if word == "STOPPED" else at.markdown[1].value
+    assert "fired at" in first or "no alarm" in first
+    assert word == "STOPPED" or f"{word}]" in first
+    texts = " ".join(m.value for m in at.markdown)
+    assert "What a reviewer should know" in texts
+    assert ("No person rated a text" in texts) == (state != "nulls")
+
+
+def test_an_overridden_run_is_marked_in_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "run", "overridden")
+    make_run(tmp_path / "other", "halted")
+    table = _app(tmp_path, monkeypatch).dataframe[0].value.set_index("folder")
+    assert table.loc["run", "state"].endswith("⚠ overridden")
+    assert "overridden" not in table.loc["other", "state"]
+    assert table.loc["other", "latest"] == "G1·I2 ✕ HALT"
 
 
 def test_measurements_stand_in_the_sections_of_their_probes_with_their_titles(
@@ -200,7 +240,7 @@ def test_a_halt_is_said_first_with_the_gates_that_said_it(
 ) -> None:
     make_run(tmp_path / "run", "halted")
     at = _run_page(tmp_path, monkeypatch)
-    assert any(t.value == "Gates that said HALT: harm, collapse" for t in at.text)
+    assert "harm and collapse fired at g01/i02" in at.error[0].value
     gates = at.dataframe[0].value.set_index("gate")
     assert gates.loc["harm", "verdict"] == "✕ HALT"
 

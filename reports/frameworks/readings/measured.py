@@ -34,7 +34,7 @@ from reports.record.files import Records, Source
 from reports.record.series import human_score as human_of
 from reports.record.series import short_name
 from restaudit.evidence.record import BASE
-from restaudit.evidence.shown import number, together
+from restaudit.evidence.shown import count, number, together
 from restaudit.gates import GateResult
 
 OUTCOMES = {
@@ -68,7 +68,7 @@ TOXICITY = {
     "toxicity.mean": "toxicity score",
     "toxicity.mean_change": "its change from the base policy",
 }
-FINDS = "smallest change it finds (power 0.8)"
+FINDS = "found 8 times in 10"
 ABILITIES = ("capability.", "benchmarks.")
 # What no run can answer, however it was configured: a reader should not have to find out.
 BESIDES = (
@@ -210,6 +210,15 @@ def _at_its_level(g: GateResult) -> tuple[str, str]:
     return value, f"{low} to {high} at {g.level:.4g}"
 
 
+def _finds(g: GateResult) -> str:
+    """The true value that the gate would find in 8 of 10 such looks; of runs that were sealed
+    before that was recorded, how far beyond the margin it would have to lie.
+    """
+    if g.mde is not None:
+        return f"{number(g.mde)} beyond {number(g.margin)}"
+    return number(g.finds)
+
+
 def measurement_error(records: Records) -> Reading:
     """How large an effect each gate could have missed, beside the intervals and the reward's
     agreement with people.
@@ -220,12 +229,15 @@ def measurement_error(records: Records) -> Reading:
     newest, source = looks[-1]
     rows = []
     for g in newest.gates:
-        cells = (g.gate, g.metric, *_at_its_level(g), number(g.mde), str(g.n_prompts), g.verdict)
+        cells = (g.gate, g.metric, *_at_its_level(g), _finds(g), str(g.n_prompts), g.verdict)
         rows.append(Row(cells, (source,)))
     columns = ("gate", "measure", "value", "interval at the gate's level", FINDS, "prompts", "says")
-    unsure = sum(g.verdict == "INCONCLUSIVE" for g in newest.gates)
+    unsure = len(newest.undecided)
     at = newest.iteration
-    sentence = f"at {short_name(at)}, {unsure} of {len(newest.gates)} gates are inconclusive"
+    are = "is" if unsure == 1 else "are"
+    sentence = (
+        f"at {short_name(at)}, {unsure} of {count(len(newest.gates), 'gate')} {are} undecided"
+    )
     correlation = records.measurements(at).get("divergence.correlation")
     if correlation is not None:
         label = human_named(records, OUTCOMES)["divergence.correlation"]

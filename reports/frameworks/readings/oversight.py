@@ -34,6 +34,7 @@ from restaudit.evidence.record import RATINGS
 from restaudit.evidence.shown import number
 from restaudit.files import plain
 from restaudit.files.strict import NotStrict, parse_json
+from restaudit.gates import OPEN
 from restaudit.loop.headline import alarms
 
 UNTREATED = "MISSING: a person writes it"
@@ -198,11 +199,9 @@ def risk_register(records: Records) -> Reading:
         note="Only risks that a gate watches stand here. It is a beginning of a register, not a "
         "risk management system.",
     )
-    inconclusive = sum(row.cells[3] == "INCONCLUSIVE" for row in rows)
-    sentence = (
-        f"{len(rows)} risks are watched by gates; the newest look could not tell for "
-        f"{inconclusive} of them"
-    )
+    undecided = sum(row.cells[3] in OPEN for row in rows)
+    are = "risk is" if len(rows) == 1 else "risks are"
+    sentence = f"{len(rows)} {are} watched by gates; the newest look left {undecided} undecided"
     return Reading(sentence, (sealed(records, "config.gates"),), (table,))
 
 

@@ -1,8 +1,10 @@
-"""The page that shows one run in five minutes: decisions, reward against human score, what is not
-known.
+"""The page that shows one run in two minutes: what it concludes and why, and below it every
+decision and measurement.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,19 +12,101 @@ from reports.record import series
 from reports.viewer import badges, blocks, frame, reading
 from reports.viewer.blocks import draw_lines
 from reports.viewer.pages import link_to
-from reports.viewer.text import said
+from reports.viewer.text import escaped, said
+from restaudit.evidence.conclusion import Conclusion, learned
 from restaudit.evidence.record import Run
+from restaudit.evidence.shown import count
 from restaudit.files.spreadsheet import guarded
 from restaudit.gates import Decision
-from restaudit.loop.headline import alarms, learned, refitted
+from restaudit.loop.headline import alarms, refitted
 
 NUMBER = "%.3g"
+MOST = 4000
 
 
-def _decisions(view: reading.Overview, *, stopped: bool) -> None:
+def _verdict(told: Conclusion, *, halted: bool) -> None:
+    """The verdict's word and its reason, before everything else."""
+    look = badges.conclusion(told.word)
+    reason = escaped(told.reason, MOST)
+    # After an override nothing stops it any more.
+    if halted:
+        st.error(reason, title=told.word, icon=look.icon)
+    else:
+        with st.container(border=True):
+            # One of our own words, and so no text that could become markup.
+            st.markdown(f"#### :{look.colour}-badge[{look.icon} {told.word}] {reason}")
+    if told.unfinished:
+        st.markdown(escaped(told.unfinished, MOST))
+
+
+def _changed(told: Conclusion) -> None:
+    """Reward, human score and variety, and the best human score where that is not the last."""
+    for column, change in zip(st.columns(max(len(told.changes), 1)), told.changes, strict=False):
+        value, _, interval = change.text.partition(" [")
+        with column.container(border=True, gap="xsmall"):
+            st.caption(escaped(change.what.capitalize()))
+            # A plus or a minus in front could be taken for a formula, or a list.
+            arrow = {"+": "▲ ", "−": "▼ "}.get(value[:1], "")
+            st.markdown(f"**{arrow}{escaped(value.lstrip('+−'))}**")
+            st.caption(escaped(f"[{interval}"))
+    if told.changes:
+        stage = f"; {told.stage}" if told.stage else ""
+        st.caption(
+            escaped(
+                f"Change since the base policy at {series.short_name(told.look or '')}, with 95% "
+                f"intervals{stage}.",
+                MOST,
+            )
+            if told.look
+            else "Change since the base policy, with 95% intervals."
+        )
+    best = told.best
+    if best is not None:
+        name = series.short_name(best.iteration)
+        st.markdown(escaped(f"Best human score: {name} ({best.text}), not the last.", MOST))
+        if best.exported:
+            st.code(
+                f"restaudit export RUN --format peft --iteration {best.iteration}",
+                language="bash",
+                wrap_lines=True,
+            )
+
+
+def _to_know(run: Run, told: Conclusion, last: str) -> None:
+    """What a reviewer should know, and what is open."""
+    habits = learned(run, last)
+    found = [habits] if habits else []
+    found += [f.text for f in told.found if not f.good]
+    found += [f"for the better: {f.text}" for f in told.found if f.good]
+    found += [told.judge] if told.judge else []
+    opened = [f"{o.gate}: {o.text}{f'; {o.settle}' if o.settle else ''}" for o in told.open]
+    _bullets("What a reviewer should know", found)
+    if told.found:
+        st.caption(
+            f"{told.looked_at} intervals on bias and capability were looked at, each at 95% by "
+            f"itself: about {told.looked_at / 20:.0f} would show a difference by chance alone."
+        )
+    _bullets("Open", opened)
+
+
+def _bullets(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        st.markdown(f"**{title}**")
+        st.markdown("\n".join(f"- {escaped(line, MOST)}" for line in lines))
+
+
+def _record(run: Run) -> None:
+    """One line on the record."""
+    events = count(len(run.events), "event")
+    st.caption(
+        f"Record: {events}, head {run.events[-1].hash[:16]}. This page does not check it: Verify does."
+    )
+
+
+def _decisions(view: reading.Overview) -> None:
     st.header("Decisions")
     if not view.decisions:
-        st.caption("No gate has decided yet: decisions come after each Improve step's audit.")
+        st.caption("No check has decided yet: decisions come after each Improve step's audit.")
         return
     with st.container(horizontal=True):
         for d in view.decisions:
@@ -34,69 +118,44 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
                 color=look.colour,
                 help=look.meaning,
             )
-    last = view.decisions[-1]
-    if last.verdict in badges.VERDICTS:
-        said(
-            f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
-            f"{badges.verdict(last.verdict).meaning}."
-        )
-    # The worst first; what is OK needs no words.
-    for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
-        gates = [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]
-        if gates:
-            said(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(gates)}")
-    # After an override the HALT no longer stops it.
-    if last.verdict == "HALT" and stopped:
-        which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
-        st.error(
-            "The table below says which gate, and why.",
-            title=f"Training was stopped at {series.short_name(last.iteration)}",
-        )
-        said(f"Gates that said HALT: {which}")
-
-
-def _headlines(run: Run, view: reading.Overview) -> None:
-    """What the policy learned at people's expense, and how good the alarms are, where either is
-    known.
-    """
-    what_it_learned = learned(run, view.iterations[-1])
-    if what_it_learned:
-        said(what_it_learned)
-    for line in (*refitted(run), *alarms(run)):
-        said(line)
 
 
 def _picture(view: reading.Overview) -> None:
-    st.header("Reward against human score")
+    """Reward against human score: the one chart of the first screen."""
     human = view.human.name
-    wide, narrow = st.columns([2, 1], gap="medium")
-    with wide:
-        title = "Change from the base policy, in base-policy standard deviations"
-        draw_lines(
-            view.changes,
-            tuple(view.iterations),
-            human,
-            title=title,
-            dotted=0.0,
-            height=460,
-            key="reward_human",
-            # The figures in words, for who cannot see the chart.
-            alt=series.describe(view.changes, view.decisions),
-        )
-        for label in (series.REWARD, human):
-            reason = series.why_missing(view.changes, label)
-            if reason:
-                said(f"{label} was not measured: {reason}")
-    with narrow:
-        for table, title, dotted, key in (
+    draw_lines(
+        view.changes,
+        tuple(view.iterations),
+        human,
+        title="Change from the base policy, in base-policy standard deviations",
+        dotted=0.0,
+        height=320,
+        key="reward_human",
+        # The figures in words, for who cannot see the chart.
+        alt=series.describe(view.changes, view.decisions),
+    )
+    for label in (series.REWARD, human):
+        reason = series.why_missing(view.changes, label)
+        if reason:
+            said(f"{label} was not measured: {reason}")
+
+
+def _more_pictures(view: reading.Overview) -> None:
+    st.header("Variety, and whether reward and human score agree")
+    for column, (table, title, dotted, key) in zip(
+        st.columns(2, gap="medium"),
+        (
             (view.diversity, "Diversity, base policy = 1", 1.0, "diversity"),
             (view.correlation, "Reward–human correlation", 0.0, "correlation"),
-        ):
+        ),
+        strict=True,
+    ):
+        with column:
             if table["value"].notna().any():
                 draw_lines(
                     table,
                     tuple(view.iterations),
-                    human,
+                    view.human.name,
                     title=title,
                     dotted=dotted,
                     height=225,
@@ -109,7 +168,7 @@ def _picture(view: reading.Overview) -> None:
         "Bars are 95% intervals over prompts; changes are paired with the base policy on the same "
         "prompts."
     )
-    said(f"Human score: {human}. {view.human.description}")
+    said(f"Human score: {view.human.name}. {view.human.description}")
     said(f"Reward: {view.reward_unit}.")
 
 
@@ -121,6 +180,17 @@ def _gates(decision: Decision) -> None:
     if table.empty:
         st.info("The sealed policy of this run has no gates, so nothing was decided.")
         return
+    # In words, which wrap: in a table a reason would be cut off.
+    for g in decision.gates:
+        look = badges.verdict(g.verdict)
+        known = g.verdict if g.verdict in badges.VERDICTS else "unknown"
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.badge(known, icon=look.icon, color=look.colour, help=look.meaning)
+            settle = f"; {g.settle}" if g.settle else ""
+            st.markdown(f"**{escaped(g.gate)}** {escaped(f'{g.why}{settle}', MOST)}")
+    # Runs of before and of today have columns of their own.
+    table = table.drop(columns=["settle", "why"])
+    table = table[[c for c in table if table[c].replace("", None).notna().any()]]
     st.dataframe(
         guarded(table),
         hide_index=True,
@@ -133,16 +203,27 @@ def _gates(decision: Decision) -> None:
             "metric": st.column_config.TextColumn("Measurement"),
             "value": st.column_config.NumberColumn("Value", format=NUMBER),
             "interval": st.column_config.TextColumn(
-                "Interval", help="At the level this look uses."
+                "Interval", help="At the level that this gate spends at this look, to fire."
             ),
             "must_stay": st.column_config.TextColumn("Must stay"),
+            "passes_by": st.column_config.TextColumn(
+                "Interval to pass", help="OK needs all of it on the right side: one-sided 5%."
+            ),
+            "ok_needs": st.column_config.TextColumn("OK needs"),
+            "n": st.column_config.NumberColumn("Texts"),
             "n_prompts": st.column_config.NumberColumn(
                 "Prompts", help="The unit that was resampled."
             ),
-            "mde": st.column_config.NumberColumn(
-                "Detectable", format=NUMBER, help="Minimum detectable effect."
+            "stage": st.column_config.NumberColumn("Stage"),
+            "finds": st.column_config.NumberColumn(
+                "Finds", format=NUMBER, help="The true value that it finds 8 times in 10."
             ),
-            "why": st.column_config.TextColumn("Why", width="large"),
+            "mde": st.column_config.NumberColumn(
+                "MDE",
+                format=NUMBER,
+                help="How far beyond the margin the truth would have to be, to be found 8 times in "
+                "10.",
+            ),
         },
         placeholder="—",
     )
@@ -251,11 +332,23 @@ def _show(run: Run) -> None:
         )
         said(f"Human score: {view.human.name}. {view.human.description}")
         return
-    _decisions(view, stopped=run.halt is not None)
-    _headlines(run, view)
-    _picture(view)
+    told, texts = reading.first_screen(run)
+    _verdict(told, halted=run.halt is not None)
+    _changed(told)
+    words, picture = st.columns([1, 1], gap="large")
+    with words:
+        _to_know(run, told, view.iterations[-1])
+    with picture:
+        _picture(view)
+    if texts is not None:
+        blocks.draw_block(texts, "before-and-after")
+    _record(run)
     _rest(run)
+    _decisions(view)
+    for line in (*refitted(run), *alarms(run)):
+        said(line)
     _detail(run, view)
+    _more_pictures(view)
     st.header("Not measured")
     # What is not known ends the page, and is never folded away.
     blocks.draw_block(reading.section(run, "verdict").blocks[-1], "not-measured")

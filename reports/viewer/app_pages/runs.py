@@ -64,6 +64,10 @@ def _list(found: Sequence[Summary]) -> None:
     table = run_table(found, _signed)
     table.insert(0, "open", "Open")
     table["state"] = [f"{badges.state(s).sign} {s}" for s in table["state"]]
+    # Beside the state, and not in a column that may be out of sight: whoever looks down the list
+    # must see that a gate was overruled.
+    marks = ["" if not o else ", ⚠ overridden" for o in table.pop("overridden")]
+    table["state"] = [f"{s}{mark}" for s, mark in zip(table["state"], marks, strict=True)]
     # Most folders have none, and the column is wide.
     if not table["problem"].any():
         table = table.drop(columns="problem")
@@ -89,7 +93,8 @@ def _list(found: Sequence[Summary]) -> None:
             "progress": st.column_config.ProgressColumn(
                 "Progress", min_value=0, max_value=100, format="%.0f%%"
             ),
-            "decisions": st.column_config.TextColumn("Decisions"),
+            "latest": st.column_config.TextColumn("Last decision"),
+            "decisions": st.column_config.TextColumn("All decisions"),
             "started": st.column_config.TextColumn("Started (UTC)"),
             "problem": st.column_config.TextColumn("Problem", width="medium"),
         },

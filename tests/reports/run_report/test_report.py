@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reports.commands import after_run
-from reports.document.model import Document, Table, cited
+from reports.document.model import Chart, Document, Paragraph, Table, cited
 from reports.document.render import FORMATS, formats, render
 from reports.rendering import code_digest, rerender, write_report
 from reports.run_report.build import run_report
@@ -37,7 +37,7 @@ KEYS = [
     "integrity",
     "measured",
 ]
-STATES: tuple[State, ...] = ("healthy", "halted", "overridden", "base_only", "half", "nulls")
+STATES: tuple[State, ...] = ("healthy", "halted", "overridden", "base_only", "half", "nulls", "old")
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,33 @@ def test_an_override_stands_first_with_name_and_reason(runs: dict[str, Path]) ->
 def test_a_human_score_that_no_person_gave_is_called_so_before_everything_else(
     runs: dict[str, Path],
 ) -> None:
-    banner = run_report(Run(runs["healthy"])).banner
-    assert any("LEXICON" in line and "No person rated these samples" in line for line in banner)
+    page = render(run_report(Run(runs["healthy"])), "html").decode()
+    assert 0 < page.index("No person rated a text") < page.index("<nav")
+
+
+def test_page_one_has_the_verdict_and_what_a_reviewer_should_know(runs: dict[str, Path]) -> None:
+    """Before the table of contents, in every state of a run, whatever plan was sealed."""
+    words = {"healthy": "WARNED", "halted": "STOPPED", "nulls": "UNDECIDED", "old": "WARNED"}
+    for state, word in words.items():
+        document = run_report(Run(runs[state]))
+        verdict = document.front[0]
+        assert isinstance(verdict, Paragraph)
+        assert (verdict.kind, verdict.text.partition(":")[0]) == ("verdict", word)
+        page = render(document, "html").decode()
+        assert page.index(f">{word}:</strong>") < page.index("<nav")
+        kinds = [type(block).__name__ for block in document.front]
+        assert kinds[-1] == "Paragraph"
+        assert kinds.count("Chart") == 1
+        assert kinds.count("Passages") == 1
+
+
+def test_the_gates_of_an_old_run_show_as_they_were_sealed(runs: dict[str, Path]) -> None:
+    old = render(run_report(Run(runs["old"])), "md").decode()
+    new = render(run_report(Run(runs["healthy"])), "md").decode()
+    assert "INCONCLUSIVE" in old
+    assert "| MDE |" in old
+    assert "| finds |" in new
+    assert "INCONCLUSIVE**" not in new
 
 
 def test_what_was_not_measured_is_listed_with_its_reason(runs: dict[str, Path]) -> None:
@@ -280,6 +305,10 @@ def test_every_picture_has_words_and_a_table(runs: dict[str, Path]) -> None:
     document = run_report(Run(runs["healthy"]))
     page = Page(render(document, "html").decode())
     charts = [b for s in document.sections for b in s.blocks if type(b).__name__ == "Chart"]
+    # That of page one is a section's again, whose table stands there.
+    front = [b for b in document.front if isinstance(b, Chart)]
+    assert [b.lines[0].points for b in front] == [charts[0].lines[0].points]
+    charts += front
     labels = [a.get("aria-label") for t, a in page.tags if t == "svg"]
     assert len(labels) == len(charts) >= 2
     assert all(label and len(label) > 40 for label in labels)
