@@ -144,13 +144,13 @@ def _written(path: Path, data: bytes) -> None:
     """Write an anchor; an older one is never replaced by another."""
     try:
         # The same anchor again may be written: a script that is run twice does no harm.
-        there = plain.is_file(path.parent, path.name)
-        if there and plain.read(path.parent, path.name) != data:
+        root, name = plain.rooted(path)
+        if plain.is_file(root, name) and plain.read(root, name) != data:
             raise BadInput(
                 f"{path}: holds something else; an anchor is never overwritten, so name another "
                 "file"
             )
-        plain.write_out(path, data)
+        plain.write(root, name, data)
     except OSError as e:
         raise RestauditError(f"{path}: cannot be written: {e.strerror}") from None
 

@@ -31,6 +31,8 @@ TEMPORARY = ".tmp-"
 LARGEST = 64 << 20
 # Folders in one another. Those of a run are 4 deep; without an end, a walk would have none either.
 DEEPEST = 32
+# A folder that holds one of these is a run, a study or a reward model, and may be a stranger's.
+MARKS = ("plan.json", "ledger.jsonl", "study.json", "reward.json")
 # In seconds: how long a lock is left alone before it is tried again.
 WAIT = 0.05
 
@@ -209,21 +211,38 @@ def created(root: Path, name: str, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
 def write_out(path: Path, data: bytes, *, run: Path | None = None) -> Path:
     """Write a file that the user named, as `write` does.
 
-    Where the name lies in `run`, no link on the way from there is followed; elsewhere the folder is
-    the user's own, and only the file itself must be no link.
+    Where the name lies in `run`, or in any folder that holds one of MARKS, no link on the way from
+    there is followed; elsewhere the folder is the user's own, and only the file itself must be no
+    link.
     """
     root, name = rooted(path, run)
     return write(root, name, data)
 
 
 def rooted(path: Path, run: Path | None = None) -> tuple[Path, str]:
-    """What to write a named file below: the run, where it lies in there, or else its own folder."""
-    if run is not None:
-        # Not resolve(): that would follow the very links that are looked for.
-        inside = Path(os.path.abspath(path)), Path(os.path.abspath(run))  # noqa: PTH100
-        if inside[0].is_relative_to(inside[1]) and inside[0] != inside[1]:
-            return run, inside[0].relative_to(inside[1]).as_posix()
+    """What to write a named file below: the outermost run, study or reward model that it lies in,
+    or else its own folder.
+    """
+    # Not resolve(): that would follow the very links that are looked for.
+    whole, given = Path(os.path.abspath(path)), run and Path(os.path.abspath(run))  # noqa: PTH100
+    for folder in reversed(whole.parents):
+        if folder == given or any(os.path.lexists(folder / mark) for mark in MARKS):
+            name = whole.relative_to(folder)
+            # As the user wrote it, for messages.
+            above = len(name.parts) - 1
+            is_as_given = ".." not in path.parts and above < len(path.parents)
+            return (path.parents[above] if is_as_given else folder), name.as_posix()
     return path.parent, path.name
+
+
+def make_parent(path: Path) -> Path:
+    """Make the folder that a named file or folder goes into, through no link that `write_out` would
+    not follow, and return it.
+    """
+    root, name = rooted(path)
+    root.mkdir(parents=True, exist_ok=True)
+    below = PurePosixPath(name).parent
+    return make_folder(root, below.as_posix()) if below.parts else root
 
 
 def place(made: Path, root: Path, name: str) -> Path:

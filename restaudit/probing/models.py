@@ -322,7 +322,7 @@ def _save(one: Generations, prompts: pd.DataFrame, path: Path) -> None:
         prompt=owners["prompt"].to_numpy(), references=owners["references"].to_numpy()
     )
     try:
-        with plain.created(path.parent, path.name) as f:
+        with plain.created(*plain.rooted(path)) as f:
             table[list(SAVED)].to_parquet(f, index=False, compression="zstd")
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None

@@ -107,8 +107,7 @@ def export_weights(
     reporter.line(printable(f"{kind}: {chosen.iteration}, {chosen.why}"))
 
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with plain.stage(folder.parent, f"{folder.name}-") as stage:
+        with plain.stage(plain.make_parent(folder), f"{folder.name}-") as stage:
             exported = _written(
                 record, kind, chosen, stage, folder, notices, reporter, pushed=push is not None
             )

@@ -66,6 +66,11 @@ def called(arguments: Sequence[str], seconds: int = SECONDS) -> Answer:
     return Answer(code, out.getvalue(), err.getvalue())
 
 
+def pays(texts: Sequence[str]) -> list[float]:
+    """A reward for a run of these attacks."""
+    return [len(set(text)) / 50 for text in texts]
+
+
 # --- where
 
 
@@ -97,7 +102,7 @@ def touched(run: Path, command: Callable[[], Answer]) -> tuple[list[str], Answer
 def _note(names: set[str], run: Path, path: Path) -> None:
     # Not resolve(): the names matter, as they were given.
     inside = Path(os.path.abspath(path))  # noqa: PTH100
-    if inside.is_relative_to(run) and plain.TEMPORARY not in inside.name:
+    if inside.is_relative_to(run) and f"/{plain.TEMPORARY}" not in inside.as_posix():
         name = inside.relative_to(run)
         names.update(p.as_posix() for p in (name, *name.parents) if p.as_posix() != ".")
 
@@ -157,11 +162,19 @@ def planted(run: Path, name: str, what: str, victim: Path) -> None:
 
 
 @contextlib.contextmanager
-def scene(pristine: Path) -> Iterator[tuple[Path, Path]]:
-    """A copy of a folder of runs, and a victim beside it, whose files nobody may change."""
+def scene(pristine: Path, words: Sequence[str] | None = None) -> Iterator[tuple[Path, Path]]:
+    """A copy of a folder of runs, or of what a command's words name there, and a victim beside it,
+    whose files nobody may change.
+    """
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         here = Path(folder)
-        shutil.copytree(pristine, here / "runs", symlinks=True)
+        if words is None:
+            shutil.copytree(pristine, here / "runs", symlinks=True)
+        else:
+            (here / "runs").mkdir()
+            for name in {Path(word).parts[1] for word in words if word.startswith("runs/")}:
+                copy = shutil.copytree if (pristine / name).is_dir() else shutil.copy
+                copy(pristine / name, here / "runs" / name)
         victim = here / "victim"
         victim.mkdir()
         (victim / "secret.json").write_text(f'{{"secret": "{SECRET}"}}\n')

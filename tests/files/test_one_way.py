@@ -85,6 +85,7 @@ ALLOWED_LOOKS = {
     ("restaudit/evidence/verify/check.py", "_must_be_run"): NAMED,
     ("restaudit/people/rating/asking.py", "text_or_file"): NAMED,
     ("restaudit/people/rating/exchange.py", "place_for"): NAMED,
+    ("restaudit/weights/export.py", "export_weights"): NAMED,
     ("restaudit/weights/export.py", "_written"): STAGE,
     ("restaudit/weights/files.py", "*"): "the base model's own folder, and the stage",
     ("restaudit/weights/made.py", "*"): "the base model's own folder",

@@ -176,6 +176,40 @@ def test_a_named_file_inside_a_run_is_written_below_the_run(root):
         plain.write_out(root.parent / "y", b"new", run=root)
 
 
+@pytest.mark.parametrize("mark", plain.MARKS)
+def test_a_named_file_in_any_run_is_written_below_it_though_nobody_says_which(
+    root, mark, monkeypatch
+):
+    (root / mark).write_text("{}")
+    (root / "mine").symlink_to("../secrets")
+    monkeypatch.chdir(root.parent)
+    inside = Path(root.name, "mine", "x")
+    for path in (inside, inside.absolute(), Path("x", "..", inside), inside.parent / "y" / "x"):
+        with pytest.raises(NotPlain, match="mine: is a symbolic link"):
+            plain.write_out(path, b"new")
+        with pytest.raises(NotPlain, match="mine: is a symbolic link"):
+            plain.make_parent(path)
+    monkeypatch.chdir(root)
+    with pytest.raises(NotPlain, match="mine: is a symbolic link"):
+        plain.write_out(Path("mine", "x"), b"new")
+    assert sorted(p.name for p in (root.parent / "secrets").iterdir()) == ["key"]
+    # Of two that lie in one another the outer one may be what the stranger prepared.
+    (root.parent / "secrets" / mark).write_text("{}")
+    with pytest.raises(NotPlain, match="mine: is a symbolic link"):
+        plain.write_out(root / "mine" / "x", b"new")
+    assert plain.rooted(Path("plain", "x")) == (Path(), "plain/x")
+    monkeypatch.chdir(root.parent)
+    assert plain.rooted(Path(root.name, "a", "x")) == (Path(root.name), "a/x")
+    assert plain.make_parent(Path(root.name, "a", "b", "x")).is_dir()
+
+
+def test_a_named_file_elsewhere_may_lie_behind_a_link_of_the_user(root):
+    (root.parent / "link").symlink_to("secrets")
+    assert plain.make_parent(root.parent / "link" / "new" / "x").is_dir()
+    plain.write_out(root.parent / "link" / "new" / "x", b"new")
+    assert (root.parent / "secrets" / "new" / "x").read_bytes() == b"new"
+
+
 def test_left_overs_go_and_what_they_lead_to_stays(root):
     (root / ".tmp-dir").mkdir()
     (root / ".tmp-dir" / "x").write_text("half")

@@ -136,7 +136,7 @@ def pack(
             digest = FileDigest(hashlib.sha256(data).hexdigest(), len(data))
             extra[bundle.SIGNATURE] = sign(bundle_statement(record.events, digest), signer.key)
         try:
-            with plain.created(out.parent, out.name) as half:
+            with plain.created(*plain.rooted(out)) as half:
                 _write(half, contents.places, manifest, extra, progress)
         except OSError as e:
             raise RestauditError(f"{out}: cannot be written: {e.strerror or e}") from None

@@ -25,8 +25,7 @@ def row(part: str, name: str, kind: str, **more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def found() -> dict[str, Any]:
+def small() -> dict[str, Any]:
     """The shape of a calibration's figures, small."""
     sized = [
         row(part, name, kind, **{key: n})
@@ -50,6 +49,11 @@ def found() -> dict[str, Any]:
             "cost": 0.5,
         },
     }
+
+
+@pytest.fixture
+def found() -> dict[str, Any]:
+    return small()
 
 
 def test_the_same_figures_give_the_same_bytes_and_the_chart_says_itself_in_words(
