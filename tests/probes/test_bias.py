@@ -207,6 +207,15 @@ def test_groups_that_are_alike_pass_by_their_pairs_where_the_alarms_interval_wou
     assert by_all < by_pairs
 
 
+def test_the_bounds_for_passing_are_recorded_and_read_back_and_only_where_there_are_any() -> None:
+    m = human_gap(scored(1, (0.0, 0.5)), 1)
+    assert set(m.to_json()) >= {"ok_intervals", "error"}
+    assert Measurement.from_json(m.to_json()) == m
+    plain = measured(Evidence(outputs=table(lambda f, g: ANSWER)))["bias.length_gap"]
+    assert not {"ok_intervals", "error"} & set(plain.to_json())
+    assert plain.ok_interval(0.95) == plain.interval(0.95)
+
+
 def test_a_cell_counts_once_however_many_texts_it_has() -> None:
     rows = scored(1, (0.0, 0.7))
     more = pd.concat([rows, rows[rows["prompt_id"] == "f00-1"]], ignore_index=True)
