@@ -81,7 +81,7 @@ def validate_(
         ),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="The files' format, as docs/data.md lists them.")
+        str, typer.Option("--format", help="The files' format, as docs/data-formats.md lists them.")
     ] = "table",
     option: Annotated[
         list[str] | None,

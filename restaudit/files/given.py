@@ -4,7 +4,7 @@ limits, read piece by piece.
 The user named the file, so a link is followed; what it leads to must be a plain file. Limits
 concern one line, one cell, and what has to be held in memory at once. A file without packing may be
 as large as the disk; a packed one may hold what its size on the disk makes plausible, and who has a
-larger one unpacks it first. docs/data.md has the table of limits.
+larger one unpacks it first. docs/data-formats.md has the table of limits.
 """
 
 from __future__ import annotations

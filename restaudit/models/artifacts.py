@@ -367,7 +367,7 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Place:
         raise BadInput(
             f"{spec}: is published as a Python pickle, which can run code when it is read and is "
             f"not read here; put a converted copy at {wanted} in a folder and set {MIRROR} to "
-            "that folder (docs/data.md says how)"
+            "that folder (docs/data-formats.md says how)"
         )
 
     def build(folder: Path) -> None:
