@@ -125,19 +125,25 @@ def tried(name: str, seed: int, count: int, first: int = 0) -> list[Failure]:
 def _ended(read: Read, path: Path) -> str | None:
     """How reading went wrong; None where it held."""
     try:
-        with _limited(SECONDS):
+        with limited(SECONDS):
             read(path)
     except RestauditError as e:
         return f"{len(str(e)):,} characters of a message" if len(str(e)) > LONGEST_MESSAGE else None
-    except Exception:  # noqa: BLE001 (whatever comes is what is looked for)
+    except (Exception, TookTooLong):  # noqa: BLE001 (whatever comes is what is looked for)
         return traceback.format_exc(limit=-3)
     return None
 
 
+class TookTooLong(BaseException):
+    """A reader was still at it; no `except OSError` of one may turn this into its sentence."""
+
+
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TookTooLong in what takes longer; only in a process's main thread."""
+
     def late(*_: Any) -> None:
-        raise TimeoutError(f"takes more than {seconds:g} s")
+        raise TookTooLong(f"takes more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -3,7 +3,7 @@
 A mutation changes one JSON document of a good run by its structure (a value becomes another type or
 size, a key is removed, doubled or new), or an event of the ledger. Then the chain is built anew
 around it, as whoever can write the folder could do: the digests are right and the content is not.
-Held is what ends with exit code 0, or with a sentence of a RestauditError.
+Held is what ends with exit code 0, or with a sentence of a RestauditError, within SECONDS.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.fuzz_data import TookTooLong, limited
 from restaudit.errors import RestauditError
 from restaudit.evidence import ledger
 
+# Of one reader, on a machine that may be busy; the first one of a process imports torch.
+SECONDS = 120.0
 WRONG: tuple[Any, ...] = (
     None, True, False, 0, 1, 3, -1, 10**9, 2**53, 10**30, 10**300, 0.5, -0.25, 1e308, -1e308,
     1e-320, "", "x", "0.4", "\x1b[31mred\x1b[0m\n<b>", "\ud83d\ude00" * 3, "a" * 5000, [], [5],
@@ -106,10 +109,11 @@ def _ended(read: Callable[[], object]) -> str | None:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            read()
+            with limited(SECONDS):
+                read()
     except RestauditError as e:
         return None if str(e) else f"{type(e).__name__} without a word"
-    except Exception as e:  # noqa: BLE001  # whatever it is, it is the finding
+    except (Exception, TookTooLong) as e:  # noqa: BLE001  # whatever it is, it is the finding
         place = traceback.extract_tb(e.__traceback__)[-1]
         return f"{type(e).__name__}: {str(e)[:200]} ({Path(place.filename).name}:{place.lineno})"
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import fuzz_data
+from benchmarks import fuzz_data, fuzz_records
 from restaudit.config import RowRules, TableSource
 from restaudit.data import load_feedback
 from restaudit.data.generations import read_generations
@@ -53,6 +54,21 @@ def test_a_mutation_that_ends_in_a_traceback_is_a_failure(tmp_path: Path) -> Non
 
     path = tmp_path / "x.jsonl"
     assert "KeyError" in str(fuzz_data._ended(broken, path))
+
+
+def test_a_reader_that_does_not_end_is_a_failure_whatever_it_catches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(path: Path) -> None:
+        try:
+            signal.pause()
+        except OSError as e:
+            raise BadInput(f"{path}: cannot be read") from e
+
+    for fuzz in (fuzz_data, fuzz_records):
+        monkeypatch.setattr(fuzz, "SECONDS", 0.01)
+    assert "TookTooLong" in str(fuzz_data._ended(waits, tmp_path))
+    assert "TookTooLong" in str(fuzz_records._ended(lambda: waits(tmp_path)))
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 4))
