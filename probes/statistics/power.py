@@ -11,6 +11,9 @@ from scipy.special import ndtri
 from probes.base import Measurement
 
 POWER = 0.8
+# An interval whose one half is shorter than this share of the other has been cut: percentiles are not
+# that skewed.
+CUT = 0.75
 
 
 def finds(
@@ -24,10 +27,12 @@ def finds(
     """The true value at which the interval at `level` lies wholly `beyond` the margin with chance
     `power`, in an audit of this size.
 
-    The interval's end lies as far from the estimate as here (the longer half, since the other may
-    have been cut at a bound), and the estimate varies around the truth by its standard error:
+    The interval's end lies as far from the estimate as here, and the estimate varies around the
+    truth by its standard error:
 
         margin ± (half the interval + z(power) · error)
+
+    Where one half is much shorter than the other, it was cut at a bound, and the longer one counts.
 
     So it also holds for the largest of several differences, whose interval is wider than its own
     standard error says. None where interval or standard error is not known. There is none where the
@@ -38,6 +43,7 @@ def finds(
     interval = m.interval(level)
     if m.value is None or m.error is None or interval is None:
         return None
-    half = max(interval.high - m.value, m.value - interval.low)
+    halves = sorted((interval.high - m.value, m.value - interval.low))
+    half = halves[1] if halves[0] < CUT * halves[1] else sum(halves) / 2
     reach = half + float(ndtri(power)) * m.error
     return margin + reach if beyond == "above" else margin - reach
