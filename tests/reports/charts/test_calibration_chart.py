@@ -10,7 +10,7 @@ import pytest
 
 from reports.charts.calibration import calibration_chart
 from reports.commands import after_calibration
-from restaudit.calibrate.grid import rate
+from restaudit.calibrate.counting import rate
 from restaudit.errors import BadInput
 
 
