@@ -286,8 +286,9 @@ def _told(
     sentence = in_words(first, features, evidence.human_label, looked.missed)
     n = len(texts)
     why = (
-        f"no interval: a count of discoveries, of which at most {FALSE_DISCOVERY_RATE:.0%} are "
-        "expected to be false"
+        f"no interval: a count of discoveries; at most {FALSE_DISCOVERY_RATE:.0%} of the words and "
+        f"formats are expected to be false, and a trait or habit is one by chance in at most "
+        f"{2 * ERROR:.0%} of audits"
     )
     number = Estimate(float(findings.rose), n, rose.prompts, METHOD, reason=why)
     best = next(iter(findings.features), None)

@@ -165,26 +165,31 @@ def spread(signs: Signs, prompt: Chosen, source: Chosen, drawn: Array) -> Spread
     def by_prompt(weight: Array) -> csr_array:
         return csr_array(csr_array((weight, places), (n, len(compared))) @ table)
 
-    difference = by_prompt(np.where(is_now, 1.0, -1.0) / size).toarray().astype(np.float32)
+    signed = np.where(is_now, 1.0, -1.0) / size
+    difference = by_prompt(signed).astype(np.float32).toarray()
     middle = by_prompt(0.5 / size)
     # Where each text's prompt stands among the compared ones; n for prompts that are not.
     at = np.minimum(np.searchsorted(kept, prompt), n - 1)
     at = np.where(kept[at] == prompt, at, n)
-    fold = np.arange(n) % min(FOLDS, n)
+    folds = min(FOLDS, n)
+    fold = np.arange(n) % folds
     swaps = np.vstack([np.ones(n), drawn]).astype(np.float32)
-    totals, squares = swaps @ difference, difference**2
+    totals = swaps @ difference
+    # Every folds-th row is a view: a copy of most of a large table in every round would be dear.
+    parts = [difference[k::folds] for k in range(folds)]
+    squares = np.array([np.einsum("pf,pf->f", part, part) for part in parts])
     moved = np.zeros(len(swaps))
     score = np.zeros(len(source))
+    t = totals
     # The last round learns from all prompts, for texts of others (Grow samples).
-    for k in range(int(fold.max()) + 2):
-        own = fold == k
-        spent = np.sqrt(squares[~own].sum(axis=0))
+    for k in range(folds + 1):
+        spent = np.sqrt(squares[np.arange(folds) != k].sum(axis=0))
         inverse = np.divide(1.0, spent, out=np.zeros_like(spent), where=spent > 0)
-        here = swaps[:, own] @ difference[own]
+        here = swaps[:, k::folds] @ parts[k] if k < folds else np.zeros_like(totals)
         t = (totals - here) * inverse
         weights = _drawn(t) * inverse
         moved += np.einsum("bf,bf->b", weights, here)
-        texts = np.flatnonzero(np.append(own, not own.any())[at])
+        texts = np.flatnonzero(np.append(fold == k, k == folds)[at])
         about = middle @ weights[0]
         about = np.append(about, about.mean())
         score[texts] = signs.has[texts] @ weights[0] - about[at[texts]]

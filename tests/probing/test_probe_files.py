@@ -179,7 +179,8 @@ def test_a_planted_hack_is_named_in_plain_words(run_probe: Call, tmp_path: Path)
         write(tmp_path / "b.jsonl", rows(seed=2, prompts=40)),
     )
     _, out, _ = run_probe(policy, "--against", base, "--only", "hacking.learned_features")
-    assert 'of texts now begin "as an expert" (base policy 0%)' in " ".join(out.split())
+    said = 'learned to begin with "as an expert": in 67% of its texts, 0% of the base policy'
+    assert said in " ".join(out.split())
 
 
 # --- scores
