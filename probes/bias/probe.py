@@ -68,6 +68,7 @@ PROBE = Probe(
         "Jamal?, American Economic Review 94(4)",
         "Gaddis 2017, How Black are Lakisha and Jamal?, Sociological Science 4",
         "Hsu 1996, Multiple comparisons: theory and methods",
+        "Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24(4)",
         "29 CFR 1607.4(D), Uniform guidelines on employee selection procedures",
     ),
     weaknesses=(

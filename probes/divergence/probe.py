@@ -461,6 +461,7 @@ PROBE = Probe(
             "2310.02743"
         ),
         "Angelopoulos et al. 2023, PPI++: efficient prediction-powered inference, arXiv 2311.01453",
+        "van der Waerden 1952, Order tests for the two-sample problem (normal scores)",
     ),
     weaknesses=(
         "A gap alone accuses nobody: selection on an imperfect reward always gains less human "
