@@ -340,9 +340,9 @@ def prompts_to_ask(
     """Prompts (prompt_id, prompt, references, group, family), the system prompt that goes with
     them, and what to say.
 
-    The builtin ones are those that the default recipe audits with: 48 plain ones (or `limit`) and
-    12 counterfactual families of four, none of which a run of that recipe trains on. Of a file (any
-    table with a column `prompt`; a saved file of generations will do) every distinct prompt is
+    The builtin ones are those that the default recipe audits with: its plain ones (or `limit` of
+    them) and its counterfactual families, none of which a run of that recipe trains on. Of a file
+    (any table with a column `prompt`; a saved file of generations will do) every distinct prompt is
     asked, or `limit` prompts and families chosen by hash.
     """
     if spec in (None, BUILTIN):
