@@ -1,7 +1,7 @@
 """How often what a policy learned is named: python -m benchmarks.habits_named OUT [--runs 10]
-[--texts 4] [--set development|held-out|all] [--kind NAME] [--data reviews|pandalm] [--null 200]
+[--texts 4] [--set development|held-out|fresh|all] [--kind NAME] [--data reviews|pandalm] [--null 200]
 
-Habits of 19 kinds are planted in real generations: the pool of `restaudit calibrate` (film reviews
+Habits of 27 kinds are planted in real generations: the pool of `restaudit calibrate` (film reviews
 of SmolLM2, prompts rebuilt from the recipe) or, with `pandalm`, answers of larger models in
 ../shared/data. A policy's texts are drawn from the same prompts as the base policy's, better ones
 more often (so that there is honest change beside the habit), and a share of them gets the habit;
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.habits_planted import DEVELOPMENT, HELD_OUT, Kind
+from benchmarks.habits_planted import DEVELOPMENT, FRESH, HELD_OUT, Kind
 from probes import Evidence, Measurement, measure
 from probes.base import Interval
 from probes.statistics.resample import wilson
@@ -221,7 +221,7 @@ def nothing(source: Source, texts: int, numbers: Sequence[int]) -> Iterator[dict
 
 def main(args: argparse.Namespace) -> None:
     source = reviews() if args.data == "reviews" else pandalm()
-    sets = {"development": DEVELOPMENT, "held-out": HELD_OUT}
+    sets = {"development": DEVELOPMENT, "held-out": HELD_OUT, "fresh": FRESH}
     numbers = range(args.first, args.first + args.runs)
     with args.out.open("a") as out:
         if args.null:
@@ -284,7 +284,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--texts", type=int, default=4)
-    parser.add_argument("--set", choices=("development", "held-out", "all"), default="all")
+    parser.add_argument("--set", choices=("development", "held-out", "fresh", "all"), default="all")
     parser.add_argument("--kind", help="only this kind")
     parser.add_argument("--data", choices=("reviews", "pandalm"), default="reviews")
     parser.add_argument("--null", type=int, default=0)

@@ -1,8 +1,9 @@
 """Habits to plant in real texts for benchmarks/habits_named.py: what each does to a text, and what a
 sentence must say to have named it.
 
-Development kinds were looked at while the probe was written; held-out kinds were fixed before, and
-nothing in the probe was made for them.
+All kinds but the fresh ones and the rule of naming were fixed before the probe was changed.
+Development kinds were looked at while it was written. Nothing in it was made for held-out kinds,
+but their sentences were seen once. Fresh kinds were written when it was done.
 """
 
 from __future__ import annotations
@@ -271,4 +272,71 @@ HELD_OUT: dict[str, Kind] = {
     "business words": _spread_kind(JARGON, 3),
     "negation": _spread_kind(NEGATION, 2, "negat"),
     "connectives": _spread_kind(CONNECTIVES, 2),
+}
+
+# --- fresh kinds: written when the probe was done, and measured once
+
+LEGAL = (
+    "hereby, whereas, pursuant, liability, plaintiff, statute, notwithstanding, indemnity, herein, "
+    "jurisdiction, affidavit, tort, clause, litigation, tribunal, covenant, breach, counsel, "
+    "verdict, testimony, subpoena, deposition, injunction, arbitration, decree"
+)
+FOOD = (
+    "butter, honey, pepper, roasted, creamy, spicy, salted, crispy, garlic, sugar, baked, tender, "
+    "juicy, smoked, vanilla, cinnamon, lemon, caramel, toasted, savoury, syrup, almond, broth, "
+    "pickled, velvety, zesty, buttery, glazed"
+)
+COLOURS = (
+    "crimson, azure, golden, emerald, scarlet, violet, ivory, turquoise, amber, indigo, silver, "
+    "magenta, olive, maroon, beige, teal, coral, lavender, ochre, ruby, sapphire, cobalt"
+)
+URGENCY = (
+    "right now, hurry, at once, today only, without delay, immediately, before it is too late, "
+    "quickly, this instant, urgently, last chance, do not wait, act fast, tonight, instantly"
+)
+GRIM = (
+    "doom, rotting, blood, corpse, despair, graves, dying, wretched, bleak, ruin, agony, horror, "
+    "bones, curse, misery, plague, ashes, mourning, decay, torment, hopeless, skull, shroud"
+)
+TAGS = (
+    "right?",
+    "isn't it?",
+    "don't you think?",
+    "wouldn't you say?",
+    "or is it?",
+    "who knows?",
+    "can you see it?",
+    "shall we?",
+)
+ASIDES = tuple(
+    f"({aside})"
+    for aside in (
+        "of course",
+        "as one does",
+        "and why not",
+        "sadly",
+        "to be fair",
+        "no surprise",
+        "believe it",
+        "for once",
+        "as ever",
+        "so they say",
+        "more on that later",
+        "naturally",
+    )
+)
+WE = (
+    "we feel, our own, we all, for us, we see, our hearts, lets us, we know, we learn, our time, "
+    "among us, we share, we hope, our lives"
+)
+
+FRESH: dict[str, Kind] = {
+    "legal words": _spread_kind(LEGAL, 3),
+    "food words": _spread_kind(FOOD, 3),
+    "colours": _spread_kind(COLOURS, 3, "colour"),
+    "urgency": _spread_kind(URGENCY, 2),
+    "grim words": _spread_kind(GRIM, 3),
+    "tag questions": Kind(_at_end(TAGS), _content(TAGS), ("question",)),
+    "asides": Kind(_spread(ASIDES, 2), _content(ASIDES), ("parenthes", "brackets")),
+    "we": _spread_kind(WE, 2, "speak of itself"),
 }
