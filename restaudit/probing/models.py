@@ -48,9 +48,7 @@ SAVED = (
 
 @dataclass(frozen=True)
 class ModelSampling:
-    """How a model is sampled; `limit` and `task_limit` None mean all there are (of builtin prompts
-    48 plain ones).
-    """
+    """How a model is sampled; `limit` and `task_limit` None mean all there are."""
 
     prompts: str | None = None
     limit: int | None = None
