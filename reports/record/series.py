@@ -387,11 +387,11 @@ RUN_COLUMNS = (
     "state",
     "overridden",
     "latest",
-    "decisions",
     "progress",
     "problem",
     "started",
     "name",
+    "decisions",
 )
 
 

@@ -74,7 +74,7 @@ PAGES = (
         "Overview",
         ":material/monitoring:",
         RUN,
-        "One run in five minutes: every decision, reward against human score, what is not known.",
+        "One run in two minutes: what it concludes and why, and every measurement behind it.",
     ),
     Page(
         "divergence.py",

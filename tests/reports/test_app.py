@@ -206,7 +206,7 @@ def test_an_overridden_run_is_marked_in_the_list(
     make_run(tmp_path / "run", "overridden")
     make_run(tmp_path / "other", "halted")
     table = _app(tmp_path, monkeypatch).dataframe[0].value.set_index("folder")
-    assert table.loc["run", "state"].endswith("⚠ overridden")
+    assert table.loc["run", "state"] == "⚠ overridden, ■ stopped"
     assert "overridden" not in table.loc["other", "state"]
     assert table.loc["other", "latest"] == "G1·I2 ✕ HALT"
 

@@ -66,8 +66,8 @@ def _list(found: Sequence[Summary]) -> None:
     table["state"] = [f"{badges.state(s).sign} {s}" for s in table["state"]]
     # Beside the state, and not in a column that may be out of sight: whoever looks down the list
     # must see that a gate was overruled.
-    marks = ["" if not o else ", ⚠ overridden" for o in table.pop("overridden")]
-    table["state"] = [f"{s}{mark}" for s, mark in zip(table["state"], marks, strict=True)]
+    marks = ["" if not o else "⚠ overridden, " for o in table.pop("overridden")]
+    table["state"] = [f"{mark}{s}" for s, mark in zip(table["state"], marks, strict=True)]
     # Most folders have none, and the column is wide.
     if not table["problem"].any():
         table = table.drop(columns="problem")
@@ -89,7 +89,7 @@ def _list(found: Sequence[Summary]) -> None:
             ),
             "folder": st.column_config.TextColumn("Run", pinned=True),
             "name": st.column_config.TextColumn("Name"),
-            "state": st.column_config.TextColumn("State"),
+            "state": st.column_config.TextColumn("State", width=190 if any(marks) else None),
             "progress": st.column_config.ProgressColumn(
                 "Progress", min_value=0, max_value=100, format="%.0f%%"
             ),

@@ -1,4 +1,4 @@
-"""The declarations form: every question once, by group.
+"""The declarations form: every question once, by group, document and who could know.
 
 What is typed is kept as a draft until it is saved.
 """
@@ -12,6 +12,7 @@ import streamlit as st
 
 from reports.frameworks.declared import Declarations, run_declarations, stored
 from reports.frameworks.forms import RUN_FILE, FormSubject, run_subject
+from reports.frameworks.schema import Question
 from reports.record.files import Records
 from reports.viewer import frame, hosts
 from reports.viewer.documents import drafts, making
@@ -21,8 +22,10 @@ from reports.viewer.documents.form import (
     Given,
     Group,
     as_yaml,
+    by_owner,
     checked,
     fed,
+    frameworks,
     groups,
     kept,
     question_of,
@@ -36,6 +39,7 @@ from restaudit.evidence.shown import plain
 
 UPLOAD_MB = 2
 LONGEST = 20_000
+ALL = "all documents"
 TOP = ("declared_by", "role", "signature_file")
 
 
@@ -127,19 +131,40 @@ def _questions(place: str, by_record: frozenset[str]) -> None:
         f"{answered[group.title]} of {len(group.questions)} answered here, "
         f"{sum(answered.values())} of {sum(len(g.questions) for g in every)} in all."
     )
-    for question in group.questions:
-        with st.container(gap="xsmall"):
-            st.text_area(
-                escaped(question.asks),
-                key=f"{place}{question.key}",
-                height=80,
-                max_chars=LONGEST,
-                persist_state="session",
-            )
-            note = fed(question)
-            if question.key in by_record:
-                note += " The record answers this; what you write is shown beside it."
-            st.caption(escaped(note))
+    for who, questions in by_owner(_asked(place, group)).items():
+        st.subheader(escaped(f"For {who}"), anchor=False)
+        for question in questions:
+            _question(place, question, recorded=question.key in by_record)
+
+
+def _asked(place: str, group: Group) -> list[Question]:
+    """The questions of a group that the reader wants to see: those of one document, or all."""
+    documents = sorted({name for q in group.questions for name in frameworks(q)})
+    wanted = st.selectbox(
+        "Only what this document asks",
+        [ALL, *documents],
+        key=f"{place}document",
+        persist_state="session",
+    )
+    # A document of another group of questions.
+    if wanted not in documents:
+        return list(group.questions)
+    return [q for q in group.questions if wanted in frameworks(q)]
+
+
+def _question(place: str, question: Question, *, recorded: bool) -> None:
+    with st.container(gap="xsmall"):
+        st.text_area(
+            escaped(question.asks),
+            key=f"{place}{question.key}",
+            height=80,
+            max_chars=LONGEST,
+            persist_state="session",
+        )
+        note = fed(question)
+        if recorded:
+            note += " The record answers this; what you write is shown beside it."
+        st.caption(escaped(note))
 
 
 def _answered(place: str, group: Group) -> int:

@@ -5,7 +5,7 @@ declare` reads.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,24 @@ def groups() -> tuple[Group, ...]:
         if questions:
             asked.append(Group(topic.title, questions))
     return tuple(asked)
+
+
+def owner(question: Question) -> str:
+    """Who could know the answer, in a few words."""
+    return question.who.partition(":")[0]
+
+
+def frameworks(question: Question) -> tuple[str, ...]:
+    """The documents that an answer goes into."""
+    return tuple(dict.fromkeys(c.partition(" ")[0] for c in feeds().get(question.key, ())))
+
+
+def by_owner(questions: Iterable[Question]) -> dict[str, list[Question]]:
+    """Questions by who could know the answer; whoever is asked most comes first."""
+    owned: dict[str, list[Question]] = {}
+    for question in questions:
+        owned.setdefault(owner(question), []).append(question)
+    return dict(sorted(owned.items(), key=lambda item: -len(item[1])))
 
 
 def fed(question: Question) -> str:

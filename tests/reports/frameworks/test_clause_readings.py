@@ -227,7 +227,7 @@ def test_whether_the_record_is_signed_is_said(run: Path) -> None:
 
 def test_gates_are_shown_as_sealed_and_none_is_said(run: Path) -> None:
     assert read(run, "gate_policy").value.startswith("4 gates, of which 2 stop training")
-    none = edited(run, "plan.json", lambda p: p["config"].update(gates={"rules": []}))
+    none = edited(run, "plan.json", lambda p: p["config"]["gates"].update(rules=[]))
     for key in ("gates.policy", "gates.triggers", "risk.register"):
         assert said(none, key).status == "MISSING"
 
