@@ -78,16 +78,17 @@ def wide(
     values = traits_of(texts, prompt, source, prompts)
     now = source[compared] == 0
     means = [_means(value[compared], owner, now, len(kept)) for value in values.values()]
-    tested = largest_of(np.column_stack([a - b for a, b in means]), drawn)
+    tested = largest_of(np.column_stack([a - b for a, b, _ in means]), drawn)
     level = evidence.levels[0]
     columns, degrees, names, measured = [], [], [], []
     for k, (key, value) in enumerate(values.items()):
         trait, rose = TRAITS[key], tested.t[k] >= 0
         usual = value[(source == 1) | (source == 2)]
         columns.append(has_more(value, usual) if rose else has_less(value, usual))
-        degrees.append(_in_units(value, float((means[k][0] - means[k][1]).mean())))
+        after, before, known = means[k]
+        degrees.append(_in_units(value, float((after - before).mean()) / known))
         names.append(trait.more if rose else trait.less)
-        measured.append(_in_words(trait, *means[k], tested, level))
+        measured.append(_in_words(trait, after, before, known, tested, level))
     looked = signs_of(texts, prompt, compared)
     habit = spread(looked, prompt, source, drawn[:FLIPS_OF_MODEL])
     name, detail = _habit(habit, looked, scores)
@@ -115,8 +116,10 @@ def _in_units(value: Array, change: float) -> Array:
     return in_units
 
 
-def _means(value: Array, owner: Chosen, now: Any, prompts: int) -> tuple[Array, Array]:
-    """Means of a trait by prompt, now and before; 0 and 0 where one of them has none."""
+def _means(value: Array, owner: Chosen, now: Any, prompts: int) -> tuple[Array, Array, float]:
+    """Means of a trait by prompt, now and before, 0 and 0 where one of them has none; and the share
+    of prompts where both have one (1 where none has, so that nothing is divided by 0).
+    """
     known = np.isfinite(value)
 
     def of(which: Any) -> Array:
@@ -129,10 +132,15 @@ def _means(value: Array, owner: Chosen, now: Any, prompts: int) -> tuple[Array, 
     a, b = of(now), of(~now)
     # A prompt that shows nothing must not move the mean, and its sign must be free to turn.
     unknown = np.isnan(a) | np.isnan(b)
-    return np.where(unknown, 0.0, a), np.where(unknown, 0.0, b)
+    share = 1.0 if unknown.all() else float(1 - unknown.mean())
+    return np.where(unknown, 0.0, a), np.where(unknown, 0.0, b), share
 
 
-def _in_words(trait: Trait, now: Array, then: Array, tested: Largest, level: float) -> str:
+def _in_words(
+    trait: Trait, now: Array, then: Array, known: float, tested: Largest, level: float
+) -> str:
+    # Means are of the prompts that have the trait at all; the others stand in the table with 0.
+    now, then = now / known, then / known
     difference = now - then
     # The test's own t, so that an interval holds 0 just where the test finds nothing.
     reach = tested.reach(level) * float(difference.std()) / np.sqrt(max(len(difference) - 1, 1))

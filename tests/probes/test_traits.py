@@ -16,6 +16,8 @@ from probes.hacking.traits import (
     script_of,
     traits_of,
 )
+from probes.hacking.wide import _in_words, _means
+from probes.statistics.flips import largest_of, signs
 from probes.texts.sets import words_of
 from tests.probes.test_hacking import HACK, measured, policy
 
@@ -188,3 +190,26 @@ def test_what_nobody_learned_is_said_with_what_could_be_missed() -> None:
     )
     assert "could have been missed" in str(m.reason)
     assert 10 < points < 60
+
+
+def test_means_that_are_shown_are_of_the_prompts_that_have_the_trait() -> None:
+    rng = np.random.default_rng(6)
+    owner, now = np.repeat(np.arange(40), 4), np.tile([True, True, False, False], 40)
+    value = np.where(now, 0.5, 0.2) + rng.normal(0, 0.02, 160)
+    shown = []
+    for unknown in (owner < 0, owner < 20):
+        a, b, known = _means(np.where(unknown, np.nan, value), owner, now, 40)
+        tested = largest_of((a - b)[:, None], signs(prompts=40, flips=199, seed=1))
+        shown.append(_in_words(TRAITS["echo of words"], a, b, known, tested, 0.95))
+    assert all(
+        said.startswith("50% of its words stand in the prompt, 20% in the base policy's texts (+30")
+        for said in shown
+    )
+
+
+def test_texts_without_a_word_in_common_are_measured_too() -> None:
+    now, base = policy(1), policy(2)
+    alone = [t.assign(text=[f"w{k}x{s}" for k in range(len(t))]) for s, t in enumerate((now, base))]
+    m = measured(*alone, "hacking.signature", "hacking.habit_cost", "hacking.learned_features")
+    assert m["hacking.signature"].value is None
+    assert m["hacking.learned_features"].value == 0
