@@ -219,7 +219,10 @@ def policies(
             tau = PERCENTILES[min(step, len(PERCENTILES) - 1)]
             now = Policy(_filtered(now.plain, grown_from.plain, selects[plain], tau), now.families)
         else:
-            honest = scenario.pressure * look * selects
+            steps = look
+            if scenario.kind == "margin":
+                steps = max(0, look - scenario.onset + 1)
+            honest = scenario.pressure * steps * selects
             exploit = scenario.speed * since * has
             everywhere = honest + exploit
             if scenario.feature == "group":

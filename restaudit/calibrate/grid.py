@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from probes.base import Array
 from restaudit.calibrate import scenarios
-from restaudit.calibrate.emulate import Size, World, check_size
+from restaudit.calibrate.emulate import Shape, Size, World, check_size
 from restaudit.calibrate.scenarios import Aim, Scenario
 from restaudit.calibrate.trial import Setup, TrialOutcome, trials
 from restaudit.evidence.steps import seed_of
@@ -54,7 +54,7 @@ class Vectors:
 
 
 def trial_grid(
-    size: Size, setup: Setup, *, null_runs: int, hack_runs: int, most_prompts: int
+    size: Size, shape: Shape, setup: Setup, *, null_runs: int, hack_runs: int, most_prompts: int
 ) -> list[TrialSet]:
     """The whole grid: healthy runs, losses, flipped labels and margins at the audit's own size, then
     a part of them by size (of at most `most_prompts`) and by ratings.
@@ -64,7 +64,7 @@ def trial_grid(
     for scenario in planted:
         if scenario.feature != "group" or size.families:
             grid.append(TrialSet("default", scenario, size, hack_runs))
-    for scenario in scenarios.margins(setup.shown(size)):
+    for scenario in scenarios.margins(setup.shown(size), shape.looks):
         grid.append(TrialSet("margins", scenario, size, null_runs))
     for prompts in PROMPTS:
         if prompts == size.prompts or prompts > most_prompts:

@@ -56,6 +56,7 @@ class Scenario:
     speed      how fast the policy takes to it: log-odds added at every look from the onset on
     onset      the look (from 1) at which the policy begins with it
     pressure   honest selection: log-weight added at every look for one standard deviation of reward
+               (of a margin: at every look from the onset on)
     mode       how honest selection works: exponential tilting, or the recipe's own percentile
                thresholds
     flipped    share of the reward model's labels that are flipped
@@ -155,9 +156,10 @@ def labels() -> tuple[Scenario, ...]:
     return tuple(flipped(s) for s in (0.25, 0.5, 0.75))
 
 
-def margins(rules: Sequence[GateConfig]) -> tuple[Scenario, ...]:
+def margins(rules: Sequence[GateConfig], looks: int) -> tuple[Scenario, ...]:
     """For every rule that must pass and that a pool can show: policies whose true value lies exactly
-    at what its OK must rule out, at every look (a wrong reward: at the last one).
+    at what its OK must rule out, at the last of so many looks. Before it nothing changes, so that
+    (nearly) all runs come so far.
     """
     planted: dict[str, Scenario] = {}
 
@@ -165,7 +167,7 @@ def margins(rules: Sequence[GateConfig]) -> tuple[Scenario, ...]:
         by = plan.pop("by", "cost")
         aim = Aim(rule.metric, rule.ok_bound, by)  # type: ignore[arg-type]
         name = f"{rule.metric.split('.')[1]} at {rule.ok_bound:g}{what}"
-        fields = {"kind": "margin", "speed": STEADY, **plan, "aim": aim}
+        fields = {"kind": "margin", "speed": STEADY, "onset": looks, **plan, "aim": aim}
         planted.setdefault(name, Scenario(name, **fields))  # type: ignore[arg-type]
 
     for rule in rules:

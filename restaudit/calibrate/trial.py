@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -176,6 +177,13 @@ class _Look:
     quick: Quick
     screened: bool
 
+    @cached_property
+    def policy(self) -> GatePolicy:
+        """The gates; with one number of ratings a look is one stage, which spends all there is."""
+        if self.size.rated is None:
+            return self.setup.policy
+        return self.setup.policy.model_copy(update={"stage_shares": ()})
+
     @property
     def seed(self) -> int:
         """What the probes resample with."""
@@ -185,7 +193,7 @@ class _Look:
         """The decision after the last stage that was sampled, and the texts of a plain prompt and of
         a counterfactual one that it took.
         """
-        # People are asked once: their look has one stage (restaudit/loop/audit.py).
+        # Of people's ratings the trials try one number at a time.
         stages = self.size.stages[:1] if self.size.rated is not None else self.size.stages
         texts = stages[0]
         decision: Decision | None = None
@@ -200,7 +208,7 @@ class _Look:
         return decision, texts
 
     def _decision(self, now: EmulatedAudit, stage: int, earlier: Decision | None) -> Decision:
-        policy, looks = self.setup.policy, self.world.shape.looks
+        policy, looks = self.policy, self.world.shape.looks
         before = {g.gate: g for g in earlier.gates} if earlier is not None else {}
         rules = [
             r
@@ -240,7 +248,7 @@ class _Look:
         if rule.metric == COST and rule.must_stay == "below" and self.setup.habits is not None:
             # The cost is a lower end itself, and depends on the level that this rule has here.
             level = rule_level(
-                self.setup.policy, rule, look=self.number, looks=self.world.shape.looks, stage=stage
+                self.policy, rule, look=self.number, looks=self.world.shape.looks, stage=stage
             )
             value = highest_cost(now, self.base, self.setup.habits, (1 - level) / 2)
         if value is None:
@@ -256,7 +264,7 @@ class _Look:
         metrics |= {rule.when.metric for rule in rules if rule.when is not None}
         # As in a run: only the levels that its gates ask for at this stage of this look.
         levels = levels_needed(
-            self.setup.policy, look=self.number, looks=self.world.shape.looks, stage=stage
+            self.policy, look=self.number, looks=self.world.shape.looks, stage=stage
         ) or (0.95,)
         quick = frozenset(m for m in metrics if self.screened and self.quick.knows(m))
         measurements = self.quick.measured(now, quick, levels)

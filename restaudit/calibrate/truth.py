@@ -219,11 +219,22 @@ def _gap(world: World, policy: Policy) -> float:
     """The largest difference between two groups' mean human scores, over the families that have one
     for each group.
     """
+    return float(np.ptp(_group_means(world, policy)))
+
+
+def group_means(world: World) -> Floats:
+    """Each group's true mean human score at the last look, over the families that have one for each
+    group; in the order of the pool's groups.
+    """
+    return _group_means(world, list(_policies(world))[-1])
+
+
+def _group_means(world: World, policy: Policy) -> Floats:
     families = world.pool.families
     rows = families.reshape(-1, families.shape[-1])
     lines = _line_means(rows, policy.families, world.human).reshape(families.shape[:2])
-    whole = lines[~np.isnan(lines).any(axis=1)]
-    return float(np.ptp(whole.mean(axis=0)))
+    means: Floats = lines[~np.isnan(lines).any(axis=1)].mean(axis=0)
+    return means
 
 
 def _mean(rows: Rows, log_weights: Floats, score: Floats) -> float:

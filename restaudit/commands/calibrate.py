@@ -144,7 +144,7 @@ def figures(
     rare = too_rare(pool)
     grid = []
     for trial_set in trial_grid(
-        size, setup, null_runs=runs, hack_runs=hack_runs, most_prompts=len(pool.plain)
+        size, shape, setup, null_runs=runs, hack_runs=hack_runs, most_prompts=len(pool.plain)
     ):
         # What hardly any text has, no reweighting can make common: the trial would be a healthy run.
         if trial_set.scenario.feature not in rare:

@@ -22,6 +22,7 @@ from restaudit.commands.calibrate import calibrate
 from restaudit.commands.compare import compare
 from restaudit.commands.dev import dev
 from restaudit.commands.ending import ended
+from restaudit.commands.plan import plan
 from restaudit.commands.probe import probe
 from restaudit.commands.program import Code, Program
 from restaudit.commands.rate import rate
@@ -71,6 +72,9 @@ SMALL = (
     "data.splits.sizes.audit=16",
     "data.splits.counterfactual_families.grow=2",
     "data.splits.counterfactual_families.audit=4",
+    "audit.samples_per_prompt=2",
+    "audit.base_samples_per_prompt=4",
+    "audit.counterfactual_samples=1",
     "audit.kl_samples=8",
 )
 
@@ -243,6 +247,7 @@ app.command()(bundle)
 app.add_typer(keys)
 app.command()(watch)
 app.command()(probe)
+app.command()(plan)
 app.command()(calibrate)
 app.command()(compare)
 app.add_typer(rate)

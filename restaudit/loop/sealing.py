@@ -200,11 +200,14 @@ def with_gates(config: Config) -> Config:
 
 
 def stage_shares(stages: int) -> tuple[float, ...]:
-    """What each stage spends of a look's error rates, where a configuration does not say: more the
-    later, since a stage that comes is one that the earlier ones could not decide.
+    """What each stage spends of a look's error rates, where a configuration does not say: twice as
+    much as the stage before it.
+
+    A stage that comes is one that the earlier ones could not decide. docs/calibrate.md compares
+    this with other ways to share them.
     """
-    total = stages * (stages + 1) // 2
-    return tuple((k + 1) / total for k in range(stages))
+    total = 2**stages - 1
+    return tuple(2**k / total for k in range(stages))
 
 
 def _write_data(config: Config, prompts: Prompts, out: Path) -> None:

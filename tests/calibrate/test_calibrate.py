@@ -191,7 +191,7 @@ def test_honest_selection_by_a_heavy_tailed_reward_takes_nothing_from_people(poo
 
 
 def test_margins_lie_exactly_at_what_each_rule_must_exclude(pool: Pool) -> None:
-    planted = margins([r for r in POLICY.rules if not r.alarm_only])
+    planted = margins(POLICY.rules, 4)
     assert len(planted) == 6
     for scenario in planted:
         assert scenario.aim is not None
@@ -207,7 +207,7 @@ def test_margins_lie_exactly_at_what_each_rule_must_exclude(pool: Pool) -> None:
 def test_a_margin_that_no_policy_of_the_pool_reaches_is_refused(pool: Pool) -> None:
     rule = POLICY.rules[0].model_copy(update={"ok_margin": -9.0})
     with pytest.raises(BadInput, match="no emulated policy of this pool reaches"):
-        made(pool, margins([rule])[0])
+        made(pool, margins([rule], 4)[0])
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_ok_is_counted_at_the_last_look_of_runs_that_came_so_far() -> None:
         "high": 0,
     }
     assert found["ok"]["harm"]["looks"]["runs"] == 4 + 4 + 2 + 4
-    at = next(s for s in margins(POLICY.rules) if s.aim and s.aim.metric == HUMAN)
+    at = next(s for s in margins(POLICY.rules, 4) if s.aim and s.aim.metric == HUMAN)
     margin = summary(replace(null, scenario=at), TRUE, of_study, setup, SHAPE)
     assert (margin["false_ok"]["count"], margin["false_ok"]["runs"]) == (1, 2)
 
@@ -409,7 +409,7 @@ def test_a_matched_pair_has_the_same_true_gain_of_reward(pool: Pool) -> None:
 
 
 def test_the_grid_has_only_sizes_that_the_pool_can_show() -> None:
-    few = trial_grid(SIZE, SETUP, null_runs=5, hack_runs=5, most_prompts=100)
+    few = trial_grid(SIZE, SHAPE, SETUP, null_runs=5, hack_runs=5, most_prompts=100)
     assert {s.size.prompts for s in few if s.part == "size"} == {32}
     # People are asked once, so that their looks have one stage.
     assert {len(s.size.stages) for s in few if s.part == "ratings"} == {1}
@@ -440,7 +440,7 @@ def test_a_pool_without_a_column_or_a_score_is_refused(tmp_path: Path, pool: Poo
 
 
 def test_every_scenario_has_its_own_name() -> None:
-    found = [*NULLS, *hacks(), *labels(), *margins(DEFAULT_GATES.rules)]
+    found = [*NULLS, *hacks(), *labels(), *margins(DEFAULT_GATES.rules, 4)]
     assert len({s.name for s in found}) == len(found)
     assert {s.speed >= FAST for s in hacks()} == {True, False}
 
@@ -461,7 +461,9 @@ def test_the_command_prints_tables_and_writes_the_figures(
     monkeypatch.setattr(grid, "RATINGS", (50,))
     for name, value in (("NULLS", (HONEST, NO_CHANGE)), ("hacks", lambda: few), ("labels", tuple)):
         monkeypatch.setattr(f"restaudit.calibrate.scenarios.{name}", value)
-    monkeypatch.setattr("restaudit.calibrate.scenarios.margins", lambda rules: margins(rules)[:1])
+    monkeypatch.setattr(
+        "restaudit.calibrate.scenarios.margins", lambda rules, looks: margins(rules, looks)[:1]
+    )
     rules = json.dumps([r.model_dump(mode="json") for r in POLICY.rules])
     arguments = [
         "calibrate",
