@@ -84,7 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(place: Path, provider: str) -> Iterator[str]:
-    """The app with [auth] in its secrets.toml, as docs/app.md has it."""
+    """The app with [auth] in its secrets.toml, as docs/app-access.md has it."""
     port, log, secrets = free_port(), place.parent / "ui.log", place.parent / "secrets.toml"
     secrets.write_text(
         f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = '

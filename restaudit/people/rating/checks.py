@@ -1,7 +1,7 @@
 """What a vote is held against, and each rule by which it is no rating of this run by a person.
 
 A `Book` has every item of the run's task sets with its text, and what is known of raters. `problems`
-are in words for whoever sent the file. The table of docs/rating.md, "What is refused", is this file.
+are in words for whoever sent the file. docs/rating-tools.md, "What is refused", has this file's table.
 """
 
 from __future__ import annotations
