@@ -38,7 +38,9 @@ def calibration_chart(calibration: Mapping[str, Any], out: Path, run: Path | Non
 
 
 def _draw(calibration: Mapping[str, Any]) -> Figure:
-    figure = blank(SIZE)
+    # A line needs so many inches to be read: there may be fifty of them.
+    lines = len(_part(calibration, "default"))
+    figure = blank((SIZE[0], max(SIZE[1], 0.17 * lines + 1.6)))
     grid = figure.add_gridspec(
         2,
         2,

@@ -70,8 +70,8 @@ def trial_grid(
         if prompts == size.prompts or prompts > most_prompts:
             continue
         other = replace(size, prompts=prompts)
-        grid += [TrialSet("size", s, other, max(null_runs // 2, 1)) for s in scenarios.NULLS]
         grid += [TrialSet("size", s, other, hack_runs) for s in SIZED]
+        grid += [TrialSet("size", s, other, max(null_runs // 2, 1)) for s in scenarios.NULLS]
     for rated in RATINGS:
         # People are asked once, so that a look has one stage. More ratings than its audit has samples
         # need a larger audit.
