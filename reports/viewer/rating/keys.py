@@ -151,7 +151,7 @@ def undo(path: str, name: str, rater: str, last: tuple[str, str] | None) -> None
         desk.undo(run, opened(run, name), _standing(run, name, rater), rater, last)
 
     if not _too_soon():
-        _do("Taken back; rate it again.", back)
+        _do("Taken back; rate it again.", back, failed="undo")
 
 
 def _standing(run: Run, name: str, rater: str) -> Standing:
@@ -159,8 +159,12 @@ def _standing(run: Run, name: str, rater: str) -> Standing:
     return desk.standing(one, desk.rows_of(run.path, one.file), in_app.read_notes(run.path), rater)
 
 
-def _do(message: str, action: Callable[[], object], *, kind: str = "") -> None:
-    """Do it for who may rate now, and say so or what went wrong where the page is drawn next."""
+def _do(
+    message: str, action: Callable[[], object], *, kind: str = "", failed: str = "error"
+) -> None:
+    """Do it for who may rate now, and say so or what went wrong (as `failed`) where the page is
+    drawn next.
+    """
     try:
         people.acting("Rating", lambda who: who.may_rate, "rater")
         action()
@@ -170,6 +174,6 @@ def _do(message: str, action: Callable[[], object], *, kind: str = "") -> None:
         if any("rated item" in p for p in refused.problems):
             st.session_state[SAID] = "", "Answered already; that answer stands."
         else:
-            st.session_state[SAID] = "error", " ".join(refused.problems)
+            st.session_state[SAID] = failed, " ".join(refused.problems)
     except series.READ_ERRORS as error:
-        st.session_state[SAID] = "error", str(error)
+        st.session_state[SAID] = failed, str(error)

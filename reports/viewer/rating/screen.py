@@ -16,7 +16,7 @@ from reports.viewer.people import Person
 from reports.viewer.rating import desk, forms, keys, pair_view, results
 from reports.viewer.rating.desk import AnySet, OpenSet, Standing, all_sets, called, progress_of
 from reports.viewer.rating.keys import DRAWN, SAID, SEEN, SEEN_AT, Drawn, Here, opened
-from reports.viewer.text import said
+from reports.viewer.text import escaped, said
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.people.rating import in_app
@@ -28,8 +28,14 @@ from restaudit.people.waiting import REFIT, tasks_name, waited_for, what_is_miss
 
 # What the session holds: who rates which set, and to whom something was said.
 RATER, SET, OWNER = "rater", "set", "rating_owner"
-PROMPT_HEIGHT, TEXT_HEIGHT = 96, 196
+# Heights stay, so that nothing moves under a thumb; a prompt of four lines fits a phone.
+PROMPT_HEIGHT, TEXT_HEIGHT = 144, 196
 MOST_BUTTONS, MOST_NAMES = 21, 12
+# What the last click wanted and did not get: title, and what stands all the same.
+TROUBLE = {
+    "error": ("Not saved", "This answer was not saved. Your earlier answers are. Why:"),
+    "undo": ("Not taken back", "Your last answer stands, and all answers are saved. Why:"),
+}
 
 
 def show(run: Run) -> None:
@@ -184,7 +190,7 @@ def _status(at: Standing) -> None:
         counts += f", {len(at.aside)} skipped"
     if kind == "rated" and at.done % desk.BREAK_EVERY == 0:
         message = "A short break now? Your place is kept."
-    if kind == "error":
+    if kind in TROUBLE:
         _trouble()
         message = ""
     message = message or "Answers are saved at once."
@@ -194,10 +200,9 @@ def _status(at: Standing) -> None:
 def _trouble() -> None:
     """Say what went wrong with the last click, if something did."""
     kind, message = st.session_state.get(SAID) or ("", "")
-    if kind == "error":
-        st.error(
-            "Nothing was changed. Try again; the line below says what is wrong.", title="Not saved"
-        )
+    if kind in TROUBLE:
+        title, body = TROUBLE[kind]
+        st.error(body, title=title)
         said(message)
 
 
@@ -236,7 +241,7 @@ def _single(sheet: Sheet, item: ShownText, here: Here) -> None:
         st.caption("Response")
         said(item.response or "(an empty text)")
     low, high = sheet.labels[0], sheet.labels[-1]
-    said(f"Your score for {sheet.dimension}, from {low} to {high}:")
+    said(f"Your score for {sheet.dimension}:")
     if len(sheet.choices) <= MOST_BUTTONS:
         with st.container(horizontal=True, gap="small", key="rating_scores"):
             for k, (label, shortcut) in enumerate(zip(sheet.labels, desk.keys(sheet), strict=True)):
@@ -247,7 +252,9 @@ def _single(sheet: Sheet, item: ShownText, here: Here) -> None:
                     width=72,
                     on_click=keys.answer,
                     args=(here, sheet.choices[k]),
+                    help={0: "the lowest", len(sheet.labels) - 1: "the highest"}.get(k),
                 )
+        st.caption(f"{escaped(low)} is the lowest, {escaped(high)} the highest score.")
     else:
         forms.long_scale(sheet, here.token, partial(keys.answer, here))
 
