@@ -22,6 +22,8 @@ CHANGES = (
     "data.splits.counterfactual_families.audit=6",
     "loop.sampling.max_tokens=24",
     "audit.base_samples_per_prompt=4",
+    "audit.samples_per_prompt=2",
+    "audit.counterfactual_samples=1",
     "audit.benchmarks.tasks=[]",
     "audit.human_text=null",
 )

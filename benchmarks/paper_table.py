@@ -43,6 +43,8 @@ SIZES = (
     "data.splits.sizes.audit=64",
     "loop.sampling.max_tokens=40",
     "audit.base_samples_per_prompt=2",
+    "audit.samples_per_prompt=2",
+    "audit.counterfactual_samples=1",
     "audit.kl_samples=32",
 )
 EVERYTHING = "'loop.thresholds={kind: fixed, values: [0.0]}'"

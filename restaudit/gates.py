@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from probes.base import Interval, Measurement
 from probes.statistics.multiplicity import increments
+from probes.statistics.power import POWER, finds
 
 # Readers of a run need decisions, and not the configuration's models, which take half a second to
 # import.
@@ -21,7 +22,6 @@ Verdict = Literal["OK", "SILENT", "UNDECIDED", "INCONCLUSIVE", "WARN", "HALT"]
 SEVERITY: Sequence[Verdict] = ("SILENT", "OK", "UNDECIDED", "INCONCLUSIVE", "WARN", "HALT")
 OPEN = ("UNDECIDED", "INCONCLUSIVE")
 FIRED = ("WARN", "HALT")
-POWER = 0.8
 PEOPLE = "PEOPLE"
 AGREEMENT = "agreement.alpha"
 # Nobody audits with more texts of a prompt than that: then more prompts are the way.
@@ -289,7 +289,7 @@ def _by_two_questions(
         ok_high=to_pass.high if to_pass else None,
         ok_level=pass_level,
         n=m.n if m else 0,
-        finds=_finds(rule, m, level) if m is not None and interval else None,
+        finds=finds(m, level=level, margin=rule.margin, beyond=_wrong(rule)) if m else None,
         stage=place.stage,
     )
     verdict, why = _answer(rule, m, interval, to_pass, level)
@@ -331,23 +331,12 @@ def _answer(
     return "UNDECIDED", f"{_span(to_pass)} does not stay {rule.must_stay} {rule.ok_bound:g}"
 
 
-def _wrong(rule: GateConfig) -> str:
+def _wrong(rule: GateConfig) -> Literal["above", "below"]:
     return "below" if rule.must_stay == "above" else "above"
 
 
 def _span(interval: Interval) -> str:
     return f"[{interval.low:.3g}, {interval.high:.3g}]"
-
-
-def _finds(rule: GateConfig, m: Measurement, level: float) -> float | None:
-    """The true value at which the rule fires in 8 of 10 audits of this size (normal theory on the
-    standard error, which no clipping of an interval's ends has touched); None where the standard
-    error is not known.
-    """
-    if m.error is None:
-        return None
-    z = NormalDist().inv_cdf(0.5 + level / 2) + NormalDist().inv_cdf(POWER)
-    return rule.margin + (z if rule.must_stay == "below" else -z) * m.error
 
 
 def _what_would_settle(now: GateResult, before: GateResult | None) -> str:

@@ -638,8 +638,10 @@ def gate(policy, rule, found, level, stage, before):
     passes = None if alarm else measured(m, ok_level, "ok_intervals")
     finds = None
     if interval and m.get("error") is not None:
-        z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(0.8)
-        finds = rule["margin"] + (z if must == "below" else -z) * m["error"]
+        halves = sorted((interval["high"] - m["value"], m["value"] - interval["low"]))
+        half = halves[1] if halves[0] < 0.75 * halves[1] else sum(halves) / 2  # one that was cut does not count
+        reach = half + normal.inv_cdf(0.8) * m["error"]
+        finds = rule["margin"] + (reach if must == "below" else -reach)
     out = {"gate": rule["name"], "verdict": "UNDECIDED", "metric": rule["metric"], "value": m and m["value"],
            "low": interval and interval["low"], "high": interval and interval["high"], "level": level,
            "must_stay": must, "margin": rule["margin"], "n_prompts": m["n_prompts"] if m else 0, "why": "",

@@ -40,7 +40,7 @@ def largest_difference(
     # would miss the truth from above. The range of all groups' errors bounds every pair's error.
     with np.errstate(invalid="ignore"):
         errors = np.ptp(replicates - values, axis=1)
-    picked = replicates[:, int(values.argmax())] - replicates[:, int(values.argmin())]
+        picked = replicates[:, int(values.argmax())] - replicates[:, int(values.argmin())]
     return _with_errors(
         float(np.ptp(values)),
         errors,

@@ -4,9 +4,8 @@ times in 10.
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Literal
-
-from scipy.special import ndtri
 
 from probes.base import Measurement
 
@@ -45,5 +44,5 @@ def finds(
         return None
     halves = sorted((interval.high - m.value, m.value - interval.low))
     half = halves[1] if halves[0] < CUT * halves[1] else sum(halves) / 2
-    reach = half + float(ndtri(power)) * m.error
+    reach = half + NormalDist().inv_cdf(power) * m.error
     return margin + reach if beyond == "above" else margin - reach

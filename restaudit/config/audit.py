@@ -109,8 +109,9 @@ class AuditConfig(Section):
     `base_samples_per_prompt` (default: as many as a look's last stage).
     """
 
-    samples_per_prompt: Samples | Stages = 2
-    # None: as many as of every other policy.
+    # A healthy look seldom needs more than four; one that is near a margin needs them all.
+    samples_per_prompt: Samples | Stages = (2, 4, 8, 16)
+    # None: as many as a look's last stage.
     base_samples_per_prompt: Samples | None = None
     counterfactual_samples: Samples | Stages = 1
     # KL needs both policies' probabilities of every token, so fewer samples have it than are drawn.

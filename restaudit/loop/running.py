@@ -142,6 +142,8 @@ def under_plan(
         prepared = prepare(config, artifacts, prompts, policy)
         config = seal(config, writer, reporter, artifacts, prompts, policy)
     else:
+        # What was sealed, and not what was given again: the plan has written out what decides.
+        config = record.config
         _check_artifacts(record, artifacts)
     return _with_scores(config, writer, reporter, artifacts, policy, prepared)
 

@@ -51,7 +51,9 @@ SMALL = (
     "loop.samples_per_prompt=8",
     "loop.sampling.max_tokens=24",
     "audit.base_samples_per_prompt=4",
+    # One stage: arms are compared with one another, at as many texts each.
     "audit.samples_per_prompt=2",
+    "audit.counterfactual_samples=1",
     "audit.kl_samples=16",
 )
 # A run of the search trains on one Grow step's worth of samples and is judged on D_eval alone; its
@@ -60,6 +62,7 @@ SEARCHED = (
     "loop.grow_steps=1",
     "data.splits.sizes.audit=2",
     "audit.samples_per_prompt=1",
+    "audit.counterfactual_samples=1",
     "audit.base_samples_per_prompt=1",
     "audit.kl_samples=0",
     "audit.encoder=null",

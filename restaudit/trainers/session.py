@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput
-from restaudit.evidence.record import ADAPTER, BASE, Run, is_run
+from restaudit.evidence.record import ADAPTER, BASE, ONE_QUESTION, Run, as_sealed, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, planned_iterations
 from restaudit.loop.job import Job
 from restaudit.loop.look import looked_at
 from restaudit.loop.probe_evidence import remember_known
 from restaudit.loop.running import may_go_on, prepare_machine, under_plan
-from restaudit.loop.sealing import TRAINER, artifacts_of
+from restaudit.loop.sealing import TRAINER, artifacts_of, with_gates
 from restaudit.models.artifacts import Artifact
 from restaudit.policy.loading import Unkept
 
@@ -111,6 +111,12 @@ def check_same(record: Run, config: Config) -> None:
     """Raise BadInput with the keys that differ where this configuration is not the one that was
     sealed.
     """
+    # What decides is written out when a plan is sealed; before that was so, it was not.
+    schema = record.plan["schema"]
+    if schema == ONE_QUESTION:
+        config = config.model_copy(update={"gates": as_sealed(config.gates, schema)})
+    else:
+        config = with_gates(config)
     # Through the model of today: a key that is new since has its default on both sides.
     sealed = record.config.model_dump(mode="json")
     keys = sorted(_differences(sealed, config.model_dump(mode="json")))

@@ -167,7 +167,9 @@ def test_the_relatives_are_the_same_loop(tiny_policy, job_folder, silent, method
     if method == "best_of_n":
         assert run.iterations() == ["g00/i00", "g01/i00"]
         assert run.audit("g01/i00")["reward"].mean() > run.audit("g00/i00")["reward"].mean()
-        assert len(run.audit("g01/i00")) == len(run.audit("g00/i00"))
+        # The best of three is one text: two a prompt at the first stage.
+        counts = run.audit("g01/i00").groupby("prompt_id").size()
+        assert set(counts) <= {1, 2}
 
 
 def test_under_topr_what_is_below_the_threshold_is_unlearned_and_the_record_says_so(
