@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from restaudit.config.reading import load
 from tests.probing.conftest import write
 
 Call = Callable[..., tuple[int, str, str]]
@@ -117,7 +118,8 @@ def test_without_prompts_the_recipes_audit_prompts_are_asked(
         "json",
     )
     assert code == 0
-    assert json.loads(out)["outputs"]["prompts"] == 3 + 12 * 4
+    families = load("reviews").data.splits.counterfactual_families["audit"]
+    assert json.loads(out)["outputs"]["prompts"] == 3 + families * 4
     assert json.loads(out)["sampling"]["system_prompt"] == "You write film reviews."
     assert "sampling" in err
 
