@@ -139,7 +139,8 @@ def _by_label(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
     """One label after the other, the points of a series joined."""
     for k, line in enumerate(shown):
         places = [p.x for p in line.points]
-        _line(axes, line, STYLES[k % len(STYLES)], places, joined=True)
+        behind = len(shown) - 1 - k
+        _line(axes, line, STYLES[k % len(STYLES)], places, joined=True, behind=behind)
     step = max(1, -(-len(chart.labels) // MOST_LABELS))
     at = list(range(0, len(chart.labels), step))
     axes.set_xticks(at, [_glyphs(chart.labels[k], 18) for k in at], fontsize=8)
@@ -151,7 +152,8 @@ def _by_place(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
     wide = max(chart.places) or 1.0
     for k, line in enumerate(shown):
         places = [chart.places[p.x] for p in line.points]
-        _line(axes, line, STYLES[k % len(STYLES)], places, joined=False)
+        behind = len(shown) - 1 - k
+        _line(axes, line, STYLES[k % len(STYLES)], places, joined=False, behind=behind)
     for curve, style in zip(chart.curves, cycle(CURVES)):
         _curve(axes, curve, style)
     axes.set_xlim(-0.04 * wide, 1.05 * wide)
@@ -208,7 +210,10 @@ def _curve(axes: Axes, curve: FitCurve, style: Style) -> None:
     )
 
 
-def _line(axes: Axes, line: Line, style: Style, places: Sequence[float], *, joined: bool) -> None:
+def _line(
+    axes: Axes, line: Line, style: Style, places: Sequence[float], *, joined: bool, behind: int
+) -> None:
+    """A series; `behind` counts those that are drawn over it at the same places."""
     axes.plot(
         places,
         [p.value for p in line.points],
@@ -224,7 +229,16 @@ def _line(axes: Axes, line: Line, style: Style, places: Sequence[float], *, join
     )
     for at, p in zip(places, line.points, strict=True):
         if p.low is not None and p.high is not None:
-            axes.vlines(at, p.low, p.high, color=style.colour, linewidth=1.2, alpha=0.75, zorder=2)
+            # Wider the more is drawn over it: intervals at one place would hide one another.
+            axes.vlines(
+                at,
+                p.low,
+                p.high,
+                color=style.colour,
+                linewidth=1.2 + 2.2 * behind,
+                alpha=0.4 if behind else 0.75,
+                zorder=2,
+            )
 
 
 def _glyphs(text: str, most: int = 90) -> str:

@@ -28,6 +28,8 @@ from restaudit.evidence.shown import plain
 from restaudit.files.spreadsheet import guarded
 
 MOST, CHARTS = 4000, 256
+# Rows of sentences that are drawn whole; more scroll in a frame of their own.
+MOST_WRAPPED = 40
 
 
 def draw(section: Section, *, but: Sequence[int] = ()) -> None:
@@ -89,6 +91,10 @@ def _frame(block: Table, key: str) -> None:
     prose = {columns[k]: wide for k in block.prose if k < len(columns)}
     if table.empty:
         st.caption("none")
+        return
+    if block.prose and len(table) <= MOST_WRAPPED:
+        # Sentences wrap; a data frame would cut them off at the edge of its column.
+        st.table(table.map(lambda cell: escaped(cell, MOST)), hide_index=True)
         return
     st.dataframe(
         guarded(table),

@@ -105,7 +105,7 @@ def over_places(chart: Chart, height: int) -> Any:
     marks = alt.Chart(points).encode(x=x, color=colour, tooltip=tooltip)
     layers = (
         alt.Chart(curves).mark_line(strokeWidth=2, color=NEUTRAL).encode(x=x, y=y, strokeDash=dash)
-        + _whiskers(marks)
+        + _whiskers(marks, shown)
         + marks.mark_point(size=70, filled=True, opacity=1).encode(y=y, shape=shape)
         + alt.Chart(tops)
         .mark_text(dy=-8, fontSize=11, color=NEUTRAL)
@@ -177,7 +177,7 @@ def _drawn(
     point = marks.mark_point(size=70, filled=True, opacity=1).encode(
         y=y, shape=alt.Shape("label:N", scale=_cycled(every, SHAPES), legend=key)
     )
-    layers = _whiskers(marks) + line + point
+    layers = _whiskers(marks, shown) + line + point
     return _titled(_dotted(dotted) + layers if dotted is not None else layers, title, height)
 
 
@@ -206,13 +206,23 @@ def _tooltip(data: pd.DataFrame) -> list[Any]:
     return shown
 
 
-def _whiskers(marks: Any) -> Any:
-    return (
-        # Without an interval there is nothing to draw a bar between.
-        marks.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=1.5, opacity=0.7)
-        .encode(y=alt.Y("low:Q", title=None), y2="high:Q")
-    )
+def _whiskers(marks: Any, shown: Sequence[str]) -> Any:
+    """The intervals of every series. Wider the more is drawn over it: intervals at one place would
+    hide one another.
+    """
+    layers = []
+    for k, label in enumerate(shown):
+        one = marks.transform_filter(
+            # Without an interval there is nothing to draw a bar between.
+            f"isValid(datum.low) && datum.label === {json.dumps(label, ensure_ascii=False)}"
+        )
+        width = 1.5 + 2.5 * (len(shown) - 1 - k)
+        layers.append(
+            one.mark_rule(strokeWidth=width, opacity=0.5).encode(
+                y=alt.Y("low:Q", title=None), y2="high:Q"
+            )
+        )
+    return alt.layer(*layers)
 
 
 def _dotted(value: float) -> Any:

@@ -25,7 +25,13 @@ RATIOS = ("bias.acceptance_ratio",)
 NO_NEUTRAL = ("bias.acceptance.", "bias.mention.")
 # Units that are shown in percent.
 SHARES, POINTS = ("share",), ("points (share)", "share points", "points (share), up is worse")
-UNITS_SAID = ("reward units", "human-score units")
+UNITS_SAID = (
+    "reward units",
+    "human-score units",
+    "balance of listed words, -1 to 1",
+    "score, 0 to 1",
+    "ratio",
+)
 PLAINER = {
     "stereotype nats": "strength of the stereotype",
     "stereotype,": "stereotype preferred,",

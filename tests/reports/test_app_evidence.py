@@ -176,7 +176,7 @@ def test_other_states_are_checked_too(
 def _newer(run: Path) -> None:
     """A run of a later version: its plan says so, and its ledger sealed that plan."""
     plan = json.loads((run / "plan.json").read_text())
-    write_json(plan | {"schema": 2}, run / "plan.json")
+    write_json(plan | {"schema": 3}, run / "plan.json")
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
     for e in events:
@@ -204,7 +204,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], Stage, str]] = {
     ),
     "no plan": (lambda run: (run / "plan.json").unlink(), Stage.FILES, "plan.json: missing"),
     "half a plan": (lambda run: _cut(run, "plan.json", 0.5), Stage.FILES, "plan.json: changed"),
-    "a newer version": (_newer, Stage.PLAN, "schema 2; this version of restaudit verifies 1"),
+    "a newer version": (_newer, Stage.PLAN, "schema 3; this version of restaudit verifies 1"),
     "half a table": (
         lambda run: _cut(run, "g01/i01/decision.json", 0.5),
         Stage.FILES,

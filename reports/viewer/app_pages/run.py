@@ -22,6 +22,8 @@ from restaudit.loop.headline import alarms, refitted
 
 NUMBER = "%.3g"
 MOST = 4000
+# Pixels of either half of the first screen.
+SIDE = 450
 
 
 def _verdict(told: Conclusion, *, halted: bool) -> None:
@@ -48,7 +50,8 @@ def _changed(told: Conclusion) -> None:
             # A plus or a minus in front could be taken for a formula, or a list.
             arrow = {"+": "▲ ", "−": "▼ "}.get(value[:1], "")
             st.markdown(f"**{arrow}{escaped(value.lstrip('+−'))}**")
-            st.caption(escaped(f"[{interval}"))
+            clear = "" if change.better is not None else ", no clear change"
+            st.caption(escaped(f"[{interval}{clear}"))
     if told.changes:
         stage = f"; {told.stage}" if told.stage else ""
         st.caption(
@@ -127,7 +130,7 @@ def _picture(view: reading.Overview) -> None:
         view.changes,
         tuple(view.iterations),
         human,
-        title="Change from the base policy, in base-policy standard deviations",
+        title="Change since the base policy (its sd)",
         dotted=0.0,
         height=320,
         key="reward_human",
@@ -184,10 +187,11 @@ def _gates(decision: Decision) -> None:
     for g in decision.gates:
         look = badges.verdict(g.verdict)
         known = g.verdict if g.verdict in badges.VERDICTS else "unknown"
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.badge(known, icon=look.icon, color=look.colour, help=look.meaning)
-            settle = f"; {g.settle}" if g.settle else ""
-            st.markdown(f"**{escaped(g.gate)}** {escaped(f'{g.why}{settle}', MOST)}")
+        settle = f"; {g.settle}" if g.settle else ""
+        st.markdown(
+            f":{look.colour}-badge[{look.icon} {known}] **{escaped(g.gate)}** "
+            f"{escaped(f'{g.why}{settle}', MOST)}"
+        )
     # Runs of before and of today have columns of their own.
     table = table.drop(columns=["settle", "why"])
     table = table[[c for c in table if table[c].replace("", None).notna().any()]]
@@ -335,11 +339,12 @@ def _show(run: Run) -> None:
     told, texts = reading.first_screen(run)
     _verdict(told, halted=run.halt is not None)
     _changed(told)
-    words, picture = st.columns([1, 1], gap="large")
-    with words:
-        _to_know(run, told, view.iterations[-1])
-    with picture:
-        _picture(view)
+    # Side by side where there is room, and below one another where columns would be too narrow.
+    with st.container(horizontal=True, gap="large"):
+        with st.container(width=SIDE):
+            _to_know(run, told, view.iterations[-1])
+        with st.container(width=SIDE):
+            _picture(view)
     if texts is not None:
         blocks.draw_block(texts, "before-and-after")
     _record(run)
