@@ -159,7 +159,7 @@ class RunFacts:
             return "done"
         if self.run.halt is not None:
             return "halted"
-        if self.run.events[-1].step.endswith("/wait"):
+        if self.run.waits:
             return "waiting"
         return "unfinished"
 

@@ -11,6 +11,7 @@ from reports.exports.facts import PLAN, Data, RunFacts
 from reports.record.lineage import BASE_MODEL
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import BASE
+from restaudit.people.waiting import stage_of
 
 RULE = (
     "What a step read follows from the program's rules for its name; the ledger records what "
@@ -82,7 +83,11 @@ def policy_of(event: Event) -> str | None:
 
 
 def _wanted(facts: RunFacts, event: Event, name: str) -> bool:
-    iteration, _, part = event.step.rpartition("/")
+    place, _, part = event.step.rpartition("/")
+    # A later stage of a look measures before it asks people on: it reads what an audit reads.
+    iteration, stage = stage_of(place)
+    if stage > 1:
+        part = "audit"
     grow = iteration.split("/")[0]
     # Every step takes its settings from the sealed plan.
     if name == PLAN:
@@ -116,6 +121,9 @@ def _wanted(facts: RunFacts, event: Event, name: str) -> bool:
         "override": {f"{iteration}/decision.json"},
     }
     if part in ("score", "audit") and name.startswith("human_score/"):
+        return True
+    # What people were asked and gave at earlier stages of this look.
+    if part == "audit" and name.startswith(f"{iteration}/stage"):
         return True
     return name in exact.get(part, set())
 

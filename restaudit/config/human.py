@@ -14,6 +14,8 @@ from restaudit.config.section import Line, Rater, Section, Text
 
 # The lowest or the highest score of a scale.
 Level = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+# How many samples people rate.
+Rated = Annotated[int, Field(ge=2, le=1_000_000)]
 HumanKind = Literal["none", "people", "lexicon", "model", "reference", "python", "column"]
 
 
@@ -112,12 +114,13 @@ class PeopleHuman(Section):
     `source: wait` pauses the run before each decision (exit code 3) until the ratings are in.
     `samples` of an iteration are drawn at random and get `raters` ratings each on `scale` (lowest,
     highest); the base policy's own are rated with those of the first iteration, and `anchors` of
-    them again at every later look, to see raters drift.
+    them again at every later look, to see raters drift. Rising counts of `samples` are stages: a
+    look asks for the next count only while more ratings could decide it.
     """
 
     kind: Literal["people"]
     source: Literal["wait"] = "wait"
-    samples: int = Field(60, ge=2, le=1_000_000)
+    samples: Rated | Annotated[tuple[Rated, ...], Field(min_length=1, max_length=8)] = 60
     # Two: agreement between raters needs two judgements of one text.
     raters: int = Field(2, ge=1, le=10_000)
     # The same texts at every look: where their scores move, the raters did.
@@ -127,17 +130,31 @@ class PeopleHuman(Section):
     # Without a default: what people were asked is part of what their answers mean.
     instructions: Text = Field(min_length=1)
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Samples of an iteration that are rated after each stage of a look."""
+        return (self.samples,) if isinstance(self.samples, int) else self.samples
+
     @model_validator(mode="after")
     def _scale(self) -> PeopleHuman:
         if self.scale[0] >= self.scale[1]:
             raise ValueError(
                 "scale: expected the lowest and a larger highest score, for example [1, 7]"
             )
-        # Anchors are drawn from the base policy's own rated samples.
-        if self.anchors > self.samples:
+        return self
+
+    @model_validator(mode="after")
+    def _rising(self) -> PeopleHuman:
+        counts = self.counts
+        if list(counts) != sorted(set(counts)):
+            raise ValueError(f"samples: expected rising counts, one a stage; got {list(counts)}")
+        # Anchors are drawn from the base policy's own rated samples, and every stage asks for
+        # others: nobody shall remember what they said the last time.
+        if self.anchors * len(counts) > counts[0]:
+            each = f" at each of {len(counts)} stages" if len(counts) > 1 else ""
             raise ValueError(
-                f"anchors ({self.anchors}) are some of the samples ({self.samples}); expected no "
-                "more"
+                f"anchors ({self.anchors}{each}) are some of the samples ({counts[0]}); expected "
+                "no more"
             )
         return self
 

@@ -77,7 +77,9 @@ def audit(
         return facts(rows)
 
     def drawn_and_judged(out: Path) -> Content:
-        rows, judged = _judged(job, sampled(), iteration, policy, out, more=more)
+        rows, judged = _judged(
+            job, sampled(), iteration, policy, out, more=more if given is None else None
+        )
         write_table(rows, out / "audit.parquet", AUDIT)
         return {**facts(rows), **judged}
 
@@ -189,9 +191,13 @@ def _open_to_people(look: _Look, rows: pd.DataFrame, rated: Sequence[pd.DataFram
         decision = look.decided(measurements, stage, decision)
         of_people = {m.name for m in measurements if m.detail.get("human_label") == PEOPLE}
     assert decision is not None
+    if decision.verdict == "HALT":
+        return []
+    # Few ratings may give a value and no interval: more of them give one.
+    few = [g for g in decision.undecided if g.value is not None and g.ok_low is None]
     # A gate that reads no ratings gains nothing from more of them.
     reads = {r.name: {r.metric, *([r.when.metric] if r.when else [])} for r in gates.rules}
-    return [g.gate for g in decision.wants_more if reads[g.gate] & of_people]
+    return [g.gate for g in (*decision.wants_more, *few) if reads[g.gate] & of_people]
 
 
 def _judged(

@@ -78,7 +78,7 @@ def held_out(
     job: Job, iteration: str, out: Path, *, policy: str, look: int, looks: Sequence[str]
 ) -> HeldOut:
     """Run what the configuration asks for at this look on the policy as it stands; writes the
-    tables into `out`.
+    tables into `out`, unless an earlier step of this look has recorded them.
 
     A policy that is the base policy itself (best-of-N) gets the base policy's tables. A table that
     is not due at this look is empty and says why in `attrs["reason"]`.
@@ -109,6 +109,8 @@ def _items(
     config = job.config.audit.benchmarks
     if (reason := _not_due("audit.benchmarks", config.when, look, looks)) is not None:
         return _empty(ITEMS, reason)
+    if _is_recorded(job, f"{iteration}/{ITEMS_FILE}"):
+        return read_table(job.run, f"{iteration}/{ITEMS_FILE}", ITEMS)
     from restaudit.tasks import run_tasks
 
     if policy == BASE != iteration:
@@ -137,12 +139,21 @@ def _human_text(
     assert config is not None
     if (reason := _not_due("audit.human_text", config.when, look, looks)) is not None:
         return _empty(HUMAN_TEXT, reason)
+    if _is_recorded(job, f"{iteration}/{TEXT_FILE}"):
+        return read_table(job.run, f"{iteration}/{TEXT_FILE}", HUMAN_TEXT)
     if policy == BASE != iteration:
         table = read_table(job.run, f"{BASE}/{TEXT_FILE}", HUMAN_TEXT)
     else:
         table = text_costs(job.policy, config, job.prompts("audit"))
     write_table(table, out / TEXT_FILE, HUMAN_TEXT)
     return table
+
+
+def _is_recorded(job: Job, name: str) -> bool:
+    """Whether an earlier step of this look has read it: one that asked whether people are needed
+    on.
+    """
+    return any(name in e.outputs for e in job.writer.events)
 
 
 def _own_tasks(config: BenchmarksConfig) -> Path | None:

@@ -319,12 +319,25 @@ def _check_human_text(config: Config, splits: Splits, policy: Policy | None) -> 
 
 def _check_people(config: Config, splits: Splits) -> None:
     """People rate samples of plain prompts only: members of a family are told apart by what they
-    name, which a rater would see.
+    name, which a rater would see. Every stage of a look must find texts that nobody rated yet.
     """
-    if isinstance(config.human, PeopleHuman) and splits["audit"]["family"].notna().all():
+    if not isinstance(config.human, PeopleHuman):
+        return
+    prompts = int(splits["audit"]["family"].isna().sum())
+    if not prompts:
         raise BadInput(
             "human.kind people: every audit prompt belongs to a counterfactual family, and people "
             "rate samples of plain prompts only; give audit prompts without a family"
+        )
+    counts, each = config.human.counts, config.audit.stages[-1][0]
+    each = min(each, config.audit.base_samples)
+    # How many texts watched files hold, nobody knows before they are there.
+    files = config.policy.model.startswith("watch:")
+    if len(counts) > 1 and counts[-1] > prompts * each and not files:
+        raise BadInput(
+            f"human.samples: the last stage rates {counts[-1]:,} texts of an iteration, and there "
+            f"are {prompts * each:,} ({prompts:,} audit prompts without a family, {each} texts "
+            "each); give smaller counts, more audit prompts, or more audit.samples_per_prompt"
         )
 
 

@@ -6,6 +6,7 @@ Only read here, for whoever asks how a waiting run stands; the loop asks and sea
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,20 +17,47 @@ from restaudit.evidence.record import Run, read_table
 from restaudit.files import plain
 
 REFIT = "/refit"
+# Where a stage after the first asks.
+LATER = re.compile(r"(.+)/stage([1-9]\d?)")
 # What is drawn for a refit, and the columns of the sheet that people fill in.
 ASKED = ("item_id", "sample_id", "prompt_id", "prompt", "text")
 GIVEN = ("item_id", "prompt", "response", "rater", "score")
 ASKED_FILE, SHEETS = "refit_asked.parquet", "human"
 
 
+def asked_at(iteration: str, stage: int) -> str:
+    """Where a stage of a look (from 1) asks people: the iteration itself, then
+    "ITERATION/stage2", ... The step that asks is this and `/wait`.
+    """
+    return iteration if stage == 1 else f"{iteration}/stage{stage}"
+
+
+def stage_of(place: str) -> tuple[str, int]:
+    """The inverse of `asked_at`: the iteration and the stage."""
+    later = LATER.fullmatch(place)
+    return (later[1], int(later[2])) if later is not None else (place, 1)
+
+
 def waited_for(record: Run) -> str:
-    """The look that a waiting run waits at, or the Grow step and `/refit`."""
+    """Where a waiting run asks (`asked_at`), or the Grow step and `/refit`."""
     return record.events[-1].step.removesuffix("/wait")
 
 
-def tasks_name(iteration: str) -> str:
-    """The name of a look's set of rating tasks."""
-    return iteration.replace("/", "-")
+def tasks_name(place: str) -> str:
+    """The name of the set of rating tasks that is asked at this place (`asked_at`)."""
+    return place.replace("/", "-")
+
+
+def is_sealed(record: Run, name: str) -> bool:
+    """Whether a decision used the ratings of this set, which are then part of the record."""
+    for look in record.plan.get("looks") or []:
+        for stage in range(1, record.rating_stages + 1):
+            place = asked_at(look, stage)
+            if tasks_name(place) == name:
+                # The next stage is asked, or not, because of these ratings.
+                users = {f"{asked_at(look, stage + 1)}/wait", f"{look}/audit"}
+                return f"{place}/wait" in record.done and bool(users & record.done)
+    return False
 
 
 def what_is_missing(record: Run) -> str | None:
@@ -38,13 +66,14 @@ def what_is_missing(record: Run) -> str | None:
     """
     from restaudit.people.rating import load_tasks, progress, task_sets
 
-    iteration, run = waited_for(record), record.path
-    if iteration.endswith(REFIT):
-        return judgements_missing(record, iteration.removesuffix(REFIT))
-    name = tasks_name(iteration)
+    place, run = waited_for(record), record.path
+    if place.endswith(REFIT):
+        return judgements_missing(record, place.removesuffix(REFIT))
+    name = tasks_name(place)
+    where = _in_words(record, place)
     if name not in {t.name for t in task_sets(run)}:
         return (
-            f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume "
+            f"{run / 'human'}: the rating tasks of {where} are gone; restaudit resume "
             f"{run} writes them again"
         )
     at = progress(run, name)
@@ -52,7 +81,7 @@ def what_is_missing(record: Run) -> str | None:
         return None
     return "\n".join(
         [
-            f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} "
+            f"{run}: waits at {where} for people's ratings: {at.wanted} wanted ({at.items} "
             f"texts, {at.raters} rater(s) each), {at.rated} are in, {at.missing} are missing",
             f"  tasks:          {load_tasks(run, name).path}",
             f"  give them out:  restaudit rate export {run} --format csv",
@@ -60,6 +89,13 @@ def what_is_missing(record: Run) -> str | None:
             f"  then go on:     restaudit resume {run}",
         ]
     )
+
+
+def _in_words(record: Run, place: str) -> str:
+    """A place as people read it: with its stage, where looks have several."""
+    iteration, stage = stage_of(place)
+    stages = record.rating_stages
+    return iteration if stages == 1 else f"{iteration} (stage {stage} of {stages})"
 
 
 def judgements_missing(record: Run, name: str) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ KILLS = (
 
 ASKED_KILLS = (("g01/i01/samples", "inside"), ("g01/i01/wait", "placed"))
 RATED_KILLS = (("g01/i01/audit", "placed"),)
+# After the ratings of each set.
+STAGE_KILLS = {
+    "g01-i01": (("g01/i01/stage2/wait", "inside"), ("g01/i01/stage2/wait", "placed")),
+    "g01-i01-stage2": (("g01/i01/stage3/wait", "placed"),),
+    "g01-i01-stage3": (("g01/i01/audit", "inside"), ("g01/i01/audit", "torn")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,4 +101,27 @@ def test_a_run_that_people_rate_loses_nothing_when_it_is_killed_while_it_asks_or
     kill(job_folder, killed, RATED_KILLS)
     for run in (whole, killed):
         resume(run, silent)
+    same(whole, killed)
+
+
+def test_a_run_that_people_rate_in_stages_loses_nothing_when_it_is_killed_between_them(
+    tiny_policy, job_folder, silent, kill
+):
+    people = {**PEOPLE, "samples": [10, 14, 18], "anchors": 1}
+    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1) | {"human": people}
+    raw["audit"]["samples_per_prompt"] = 3
+    # A rule that no rating decides, whether the raters agree or not.
+    raw["gates"]["rules"][0] |= {"margin": -1e9, "ok_margin": 1e8}
+    raw["gates"]["min_alpha"] = 0.0
+    whole, killed = job_folder / "whole", job_folder / "killed"
+    for run in (whole, killed):
+        with pytest.raises(Waiting):
+            start(parse(raw), run, silent)
+    for name, kills in STAGE_KILLS.items():
+        for run in (whole, killed):
+            rate(run, name)
+        kill(job_folder, killed, kills)
+        for run in (whole, killed):
+            with nullcontext() if name.endswith("stage3") else pytest.raises(Waiting):
+                resume(run, silent)
     same(whole, killed)

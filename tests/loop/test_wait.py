@@ -185,7 +185,7 @@ def test_later_looks_rate_a_few_base_samples_again_and_do_not_let_them_enter_the
 def test_what_the_probes_read_has_a_name_for_each_item_that_does_not_depend_on_the_run(
     done, tmp_path
 ):
-    known = waiting.seal_ratings(done, LOOKS[1], tmp_path)
+    (known,) = waiting.seal_ratings(done, LOOKS[1], tmp_path)
     assert not known.duplicated(["item_id", "rater"]).any()
     assert set(known["look"]) == {1, 2}
     assert (known.loc[known["look"] == 1, "iteration"] == BASE).all()

@@ -115,7 +115,7 @@ def state(records: Records) -> str:
         return "done"
     if records.run.halt is not None:
         return "halted"
-    if records.run.events and records.run.events[-1].step.endswith("/wait"):
+    if records.run.waits:
         return "waiting for people"
     return "not finished"
 

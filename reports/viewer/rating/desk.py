@@ -24,7 +24,7 @@ from restaudit.people.rating.pairs.wins import pair_progress
 from restaudit.people.rating.sheet import Sheet, read_sheet
 from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_folder, read_rows, whole
 from restaudit.people.rating.tasks import run_secret, sha256
-from restaudit.people.waiting import tasks_name
+from restaudit.people.waiting import is_sealed
 
 # After so many texts a break is proposed; nobody has to take one.
 BREAK_EVERY = 25
@@ -300,14 +300,6 @@ def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> li
     return sorted(began - done)
 
 
-def sealed(run: Run, name: str) -> bool:
-    """Whether a look decided with this set's ratings, which are then part of the record."""
-    for look in run.plan.get("looks") or []:
-        if tasks_name(look) == name:
-            return {f"{look}/wait", f"{look}/audit"} <= run.done
-    return False
-
-
 # --- what a rater does
 
 
@@ -370,7 +362,7 @@ def closed(run: Run, name: str, at: Standing) -> str | None:
     """Why nothing of this set can be taken back any more; None while it can."""
     if at.handed_in:
         return HANDED_IN
-    if sealed(run, name):
+    if is_sealed(run, name):
         return "a decision of this run used the ratings of this set; they are in its record"
     if writer_alive(run.path):
         return (

@@ -31,6 +31,7 @@ from restaudit.people.rating.pairs.wins import agreement
 from restaudit.people.rating.status import of_raters
 from restaudit.people.rating.store import human_folder, read_rows, torn_note
 from restaudit.people.rating.tasks import plain_frame, read_key, table_of
+from restaudit.people.waiting import is_sealed
 
 RESAMPLING = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
 QUICK_RESAMPLING = Resampling(levels=(0.95,), resamples=500, seed=20261105)
@@ -186,7 +187,7 @@ def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
         said("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
     if len(at.given) > 1:
         said(agreement_sentence(_agreement(rows, tasks)))
-    if desk.sealed(run, tasks.name):
+    if is_sealed(run, tasks.name):
         said(
             "A decision of this run has used this set. What you add is kept, but is no part of "
             "that decision."
@@ -266,7 +267,7 @@ def show_scores(run: Run, name: str, *, rater: str | None, title: str) -> None:
     said(agreement_sentence(score_agreement(desk.rows_of(run.path), name)))
     if rater is not None:
         said("You handed this set in. Your ratings are in the run, and the set is closed for you.")
-    if not desk.sealed(run, name):
+    if not is_sealed(run, name):
         said("No decision of this run has used these ratings.")
 
 
@@ -328,7 +329,7 @@ def announce_afterwards(run: Run) -> None:
     at its end.
     """
     try:
-        beside = [t for t in all_sets(run).values() if not desk.sealed(run, t.name)]
+        beside = [t for t in all_sets(run).values() if not is_sealed(run, t.name)]
         rated = any(progress_of(run, tasks).rated for tasks in beside)
     except BadInput:
         return  # said by `show_afterwards`, in its place
@@ -343,9 +344,8 @@ def show_afterwards(run: Run) -> None:
     """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
     st.header("Rated by people after the run", anchor=ANCHOR)
     said(
-        "Ratings from the desk (page Rate) lie beside the record and not in it: nothing above "
-        "this line has used them, and they may have been given by people who saw the figures "
-        "above."
+        "These ratings were collected after the run. They did not affect any result above. Who "
+        "gave them may have seen the figures above."
     )
     try:
         _each_set(run)
@@ -358,7 +358,7 @@ def show_afterwards(run: Run) -> None:
 
 def _each_set(run: Run) -> None:
     every = list(all_sets(run).values())
-    sets = [t for t in every if not desk.sealed(run, t.name)]
+    sets = [t for t in every if not is_sealed(run, t.name)]
     if len(sets) < len(every):
         said("Sets that a decision used are left out here: their scores are the human score above.")
     if not sets:

@@ -34,6 +34,12 @@ SAMPLES, RATERS, DIMENSION, SCALE_DEFAULT = 60, 2, "quality", (1, 7)
 PROMPTS = 60
 
 
+def _samples(people: Mapping[str, Any]) -> int:
+    """How many samples of an iteration a run has rated; its last count where it asks in stages."""
+    samples = people.get("samples", SAMPLES)
+    return int(samples[-1] if isinstance(samples, list) else samples)
+
+
 def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
     """What `draw_tasks` is to draw.
 
@@ -63,7 +69,7 @@ def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         instructions = text_or_file(given["instructions"])
     return {
         "iterations": chosen,
-        "per_iteration": _chosen(given["n"], people.get("samples", SAMPLES)),
+        "per_iteration": _chosen(given["n"], _samples(people)),
         "raters": _chosen(given["raters"], people.get("raters", RATERS)),
         "seed": _chosen(given["seed"], _own_seed(record)),
         "dimension": dimension,

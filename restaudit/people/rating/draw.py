@@ -168,8 +168,9 @@ def write_set(
 
 def key_names(folder: Path, prefix: str) -> list[str]:
     """The names of the sets whose keys lie in human/, sorted."""
-    return [
+    # By their own names: a look's first stage comes before its second.
+    return sorted(
         name.removeprefix(prefix).removesuffix(".json")
         for name in plain.names(folder)
         if name.startswith(prefix) and name.endswith(".json") and "/" not in name
-    ]
+    )

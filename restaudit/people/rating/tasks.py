@@ -82,6 +82,8 @@ def draw_tasks(
     anchors: int = 0,
     checks: int | None = None,
     tables: Mapping[str, str] | None = None,
+    after: Mapping[str, int] | None = None,
+    anchors_after: int = 0,
 ) -> TaskSet:
     """Draw random samples of iterations and write run/human/tasks-NAME.jsonl (blinded) and
     key-NAME.json.
@@ -93,6 +95,10 @@ def draw_tasks(
     (default: a tenth) are shown twice. Scores are whole numbers on `scale`, or halves too. Called
     again with the same arguments it returns the same set, and writes again what is missing; the
     same `name` for something else raises BadInput.
+
+    `after` and `anchors_after` are how many samples of each iteration, and how many anchors, were
+    drawn in earlier sets with this `seed`: the next ones are drawn, none twice. The inclusion
+    probability is then that of all sets together, which are one simple random sample.
     """
     from restaudit.evidence.record import Run
 
@@ -115,6 +121,12 @@ def draw_tasks(
         rated.append(_base())
     table_of_iteration = {i: (tables or {}).get(i, f"{i}/audit.parquet") for i in rated}
     design |= {"seed": str(seed), "halves": halves, "tables": table_of_iteration}
+    # Written down only where it says something: a set of before has no such keys, and is still the
+    # same set.
+    if after:
+        design["after"] = dict(after)
+    if anchors_after:
+        design["anchors_after"] = anchors_after
     key, sheet = _drawn(record, design)
     tasks_path, key_path = _paths(folder, name)
     draw.write_set(
@@ -271,17 +283,20 @@ def _drawn(record: Run, design: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
     frames: dict[str, Any] = {}
     texts: dict[tuple[str, str], str] = {}
     rows: list[tuple[str, str, str, float, str]] = []
-    wanted = [(i, n, "sample") for i, n in design["per_iteration"].items()]
+    after = design.get("after", {})
+    wanted = [(i, n, "sample", after.get(i, 0)) for i, n in design["per_iteration"].items()]
     if design["anchors"]:
-        wanted.append((_base(), design["anchors"], "anchor"))
-    for iteration, n, role in wanted:
+        wanted.append((_base(), design["anchors"], "anchor", design.get("anchors_after", 0)))
+    for iteration, n, role, before in wanted:
         table, _ = table_of(record, iteration, design["tables"][iteration])
         frame, plain_only = plain_frame(table)
         samples = list(zip(frame["sample_id"], frame["prompt_id"], strict=True))
-        chosen = draw.drawn(samples, n, drawing)
+        # A smaller draw is the beginning of a larger one, so what follows it was not drawn before.
+        every = draw.drawn(samples, before + n, drawing)
+        chosen = every[before:]
         if len(chosen) < n:
             notes.append(
-                f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them"
+                f"asked for {before + n} {role}s of {iteration}, there are {len(frame)}: all of them"
             )
         frames[f"{iteration} {role}"] = {
             "rows": len(frame),
@@ -296,7 +311,7 @@ def _drawn(record: Run, design: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
         columns = frame.iloc[chosen][["sample_id", "prompt_id", "text"]]
         for sample, prompt, text in columns.itertuples(index=False):
             texts[iteration, sample] = text
-            rows.append((iteration, sample, prompt, len(chosen) / len(frame), role))
+            rows.append((iteration, sample, prompt, len(every) / len(frame), role))
     items = _items(rows, texts, design, drawing, secret)
     key = {
         "schema": SCHEMA,
