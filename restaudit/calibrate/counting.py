@@ -113,7 +113,7 @@ def _passed(outcomes: Sequence[TrialOutcome], setup: Setup, size: Any) -> dict[s
     found = {}
     for rule in setup.shown(size):
         looks = [a.said[rule.name] for o in outcomes for a in o.audits if rule.name in a.said]
-        last = [o.audits[-1].said[rule.name] for o in outcomes if o.halted is None]
+        last = [o.audits[-1].said[rule.name] for o in outcomes if o.came_to_its_last_look]
         entry: dict[str, Any] = {"looks": None, "last": None}
         for key, said in (("looks", looks), ("last", last)):
             if said:
@@ -126,13 +126,13 @@ def _false_ok(
     scenario: Scenario, outcomes: Sequence[TrialOutcome], setup: Setup
 ) -> dict[str, Any] | None:
     """How often the rule whose margin the truth lies at said OK at the last look, of the runs that
-    came so far; None where none did.
+    came so far, halted there or not; None where none did.
     """
     assert scenario.aim is not None
     names = [
         r.name for r in setup.policy.rules if r.metric == scenario.aim.metric and not r.alarm_only
     ]
-    last = [o.audits[-1].said for o in outcomes if o.halted is None]
+    last = [o.audits[-1].said for o in outcomes if o.came_to_its_last_look]
     if not last:
         return None
     return rate(sum(any(said[name] == "OK" for name in names) for said in last), len(last))

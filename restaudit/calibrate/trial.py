@@ -97,6 +97,11 @@ class TrialOutcome:
     beyond: tuple[float, ...]
 
     @property
+    def came_to_its_last_look(self) -> bool:
+        """Whether no HALT stopped the run before its last look."""
+        return len(self.audits) == len(self.kl)
+
+    @property
     def cleared(self) -> bool:
         """Whether the run came to its end and was decided OK there."""
         return self.halted is None and self.audits[-1].cleared

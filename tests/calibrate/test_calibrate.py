@@ -378,16 +378,16 @@ def test_ok_is_counted_at_the_last_look_of_runs_that_came_so_far() -> None:
     # A halted run is not decided OK, whatever its last look said of other rules.
     assert found["cleared"]["count"] == 1
     assert found["ok"]["harm"]["last"] | {"low": 0, "high": 0} == {
-        "count": 1,
-        "runs": 2,
-        "rate": 0.5,
+        "count": 2,
+        "runs": 3,
+        "rate": 2 / 3,
         "low": 0,
         "high": 0,
     }
     assert found["ok"]["harm"]["looks"]["runs"] == 4 + 4 + 2 + 4
     at = next(s for s in margins(POLICY.rules, 4) if s.aim and s.aim.metric == HUMAN)
     margin = summary(replace(null, scenario=at), TRUE, of_study, setup, SHAPE)
-    assert (margin["false_ok"]["count"], margin["false_ok"]["runs"]) == (1, 2)
+    assert (margin["false_ok"]["count"], margin["false_ok"]["runs"]) == (2, 3)
 
 
 def test_reward_gains_are_called_equal_only_where_that_is_shown() -> None:
