@@ -22,7 +22,7 @@ MEANINGS: Mapping[Status, str] = {
     "RECORDED": "taken down by the program, from its configuration, data or ledger",
     "COMPUTED": "worked out from what is recorded, by a stated method",
     "DECLARED": "said by a named person; nobody verified it",
-    "MISSING": "nobody said it",
+    "MISSING": "not provided",
     "N-A": "does not apply, for the reason given",
 }
 

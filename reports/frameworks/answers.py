@@ -26,7 +26,7 @@ from reports.record.files import Records, Source
 from restaudit.errors import BadInput
 from restaudit.reward.dossier import MISSING
 
-NOBODY = "nobody said it"
+NOBODY = "not provided"
 # What a reading raises where a file of the record is not shaped as this version writes it.
 MISSHAPEN = (KeyError, TypeError, IndexError, AttributeError, ValueError)
 

@@ -77,9 +77,11 @@ def coverage(answers: Mapping[str, Answer]) -> str:
     """How many fields are answered; a count of what is written down, and nothing else."""
     answered = sum(answer.answered for answer in answers.values())
     by_status = Counter(answer.status for answer in answers.values())
+    missing, aside = by_status["MISSING"], by_status["N-A"]
     return (
         f"{COVERAGE}: {answered} of {len(answers)} answered, not conformity; "
-        f"{by_status['MISSING']} are missing and {by_status['N-A']} do not apply."
+        f"{missing} {'is' if missing == 1 else 'are'} missing and "
+        f"{aside} {'does' if aside == 1 else 'do'} not apply."
     )
 
 

@@ -28,8 +28,8 @@ def declare(
         Path | None, typer.Option(metavar="FILE", help="Where the form goes (default: printed).")
     ] = None,
 ) -> None:
-    """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep
-    a filled one.
+    """Answer the questions the record cannot: purpose, provider, data rights. Prints a form to fill
+    in, or keeps a filled one.
     """
     from reports.frameworks.answers import by_record
     from reports.frameworks.declared import keep, stored, template

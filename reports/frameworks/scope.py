@@ -27,7 +27,7 @@ NO_CONCLUSION = (
     "general-purpose model, who is a provider, and which exemptions apply (research, free and "
     "open source) are for people to decide."
 )
-CONFIRM = "a human confirms"
+CONFIRM = "needs confirmation by a person"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def screen_blocks(records: Records, declared: Declarations | None) -> tuple[Bloc
     sources = (ledger(records, "all lines"),)
     rows = [
         _counted(COUNTED, flop, "COMPUTED", why, sources),
-        _counted(FIRST, original, "DECLARED", "nobody said it; stand-ins are used", by_whom),
+        _counted(FIRST, original, "DECLARED", "not provided; stand-ins are used", by_whom),
     ]
     for screen in screens(flop, original, numbers, why):
         ratio = "threshold"

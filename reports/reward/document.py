@@ -122,7 +122,7 @@ def _answer(answer: Answer) -> tuple[list[Fact], list[Block]]:
     sentences = [text]
     if answer.status == "MISSING":
         sentences.insert(0, f"Who could say: {answer.question.who}.")
-    # The status MISSING says "nobody said it" already.
+    # The status MISSING says "not provided" already.
     if answer.reason != NOBODY:
         sentences.insert(0, sentence(answer.reason))
     shown = plain(" ".join(filter(None, sentences)), MOST_IN_ANSWER)

@@ -34,8 +34,8 @@ def bias(material: Material) -> Section:
     blocks: list[Block] = [
         Paragraph(
             "A gap is the largest difference between groups of prompts that differ only in whom "
-            "they name, paired within a family of prompts. What was measured is measured harm to "
-            "these groups on these prompts, and no more.",
+            "they name, paired within a family of prompts. These results cover only the groups and "
+            "prompts tested here.",
             "note",
         ),
         by_iteration(material, "Largest gap between groups", _with_units(material, last, GAPS)),

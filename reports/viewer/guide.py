@@ -49,7 +49,7 @@ GUIDES = {
             "between such groups, paired within families.",
             (
                 "The filter decides what is trained on: its acceptance rate for each group shows "
-                "who is taught from."
+                "whose examples the model learns from."
             ),
         ),
         (
@@ -72,7 +72,7 @@ GUIDES = {
             "answers to different questions?",
         ),
         (
-            "Nonsense is varied too: look at the diversity among outputs above a quality bar.",
+            "Random nonsense also scores as diverse, so check diversity among good outputs.",
             (
                 "distinct-n falls when texts get longer; the report matches lengths, but not "
                 "perfectly."

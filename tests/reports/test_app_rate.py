@@ -240,7 +240,7 @@ def test_results_come_with_handing_in_and_close_the_set_for_that_rater(
 ) -> None:
     at = rate(begin(), *[1, 2, 3, 4, 5, 6, 7] * 2)
     assert not at.dataframe
-    assert any("Results unblind you" in t for t in texts(at))
+    assert any("handing in is final" in t for t in texts(at))
     click(at, "rating_hand_in")
     table = at.dataframe[0].value
     assert list(table["iteration"]) == ["base", "G2·I2"]

@@ -209,8 +209,8 @@ def _outcome(done: Outcome, note: str) -> None:
     if done.head:
         with st.container(gap="xsmall"):
             st.caption(
-                "Head: the hash of the last event. Only somebody outside who has seen it can tell "
-                "a rebuilt ledger."
+                "Head: the hash of the last event. Share it with someone outside; only they can "
+                "later detect that the ledger was rebuilt."
             )
             st.code(done.head, language=None, wrap_lines=True)
             st.caption("Digest: what two runs of the same plan share")

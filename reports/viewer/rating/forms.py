@@ -262,8 +262,8 @@ def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         if left:
             said(f"{left} texts of this set are not rated by you.")
         said(
-            "Results unblind you: after this you can rate no more of this set, and take nothing "
-            "back."
+            "Seeing results reveals which model wrote what, so handing in is final: you cannot rate "
+            "more of this set or undo afterwards."
         )
         st.button(
             "Hand in and show the results",

@@ -68,7 +68,7 @@ def test_a_finished_run_is_compared_and_a_human_confirms(tmp_path: Path) -> None
     run = make_run(tmp_path / "run")
     lines = said(screen_blocks(records(run), None))
     assert lines[0].startswith("COMPUTED ")
-    assert lines[1] == "MISSING nobody said it; stand-ins are used"
+    assert lines[1] == "MISSING not provided; stand-ins are used"
     assert all("likely below" in line and line.endswith(CONFIRM) for line in lines[2:])
     declared = Declarations(
         "Ada",
