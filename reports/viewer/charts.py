@@ -8,6 +8,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from reports.document.model import Chart
@@ -17,6 +18,8 @@ DIVERSITY = ("Vendi score", "distinct-2")
 CORRELATION = "reward–human correlation"
 # Read on white and on the dark theme alike; the theme gives marks no colour of its own.
 NEUTRAL = "#7a7a7a"
+# Numbers at an axis: as many digits as they have, six at most.
+TICKS = "~r"
 # Pixels that a line of the legend takes from the drawing.
 KEY_ROW = 24
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
@@ -87,7 +90,12 @@ def over_places(chart: Chart, height: int) -> Any:
         scale=alt.Scale(nice=False, padding=24),
         axis=alt.Axis(grid=False, tickCount=8),
     )
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=False, padding=20))
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        scale=alt.Scale(zero=False, nice=False, padding=20),
+        axis=alt.Axis(format=TICKS),
+    )
     colour = alt.Color("label:N", scale=alt.Scale(domain=every), legend=_key(shown, columns=1))
     shape = alt.Shape("label:N", scale=_cycled(every, SHAPES), legend=_key(shown, columns=1))
     stroke = {
@@ -169,8 +177,7 @@ def _drawn(
     colour = alt.Color("label:N", scale=alt.Scale(domain=list(every)), legend=key)
     tooltip = _tooltip(data)
     marks = alt.Chart(data).encode(x=x, color=colour, tooltip=tooltip)
-    # Not from 0: ratios near 1 would all look alike.
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True))
+    y = alt.Y("value:Q", title=None, scale=_heights(data), axis=alt.Axis(format=TICKS))
     line = marks.mark_line(strokeWidth=2).encode(
         y=y, strokeDash=alt.StrokeDash("label:N", scale=_cycled(every, DASHES), legend=None)
     )
@@ -179,6 +186,17 @@ def _drawn(
     )
     layers = _whiskers(marks, shown) + line + point
     return _titled(_dotted(dotted) + layers if dotted is not None else layers, title, height)
+
+
+def _heights(data: pd.DataFrame) -> Any:
+    """The scale of the values. Not from 0: ratios near 1 would all look alike."""
+    ends = data[["low", "value", "high"]].to_numpy(dtype=float)
+    known = ends[np.isfinite(ends)]
+    # Where nothing differs there is no scale, and an axis of it would read 0.000000.
+    if known.size and np.ptp(known) < 1e-9 * max(1.0, float(np.abs(known).max())):
+        middle = float(known[0])
+        return alt.Scale(domain=[middle - 0.5, middle + 0.5])
+    return alt.Scale(zero=False, nice=True)
 
 
 def _key(shown: Sequence[str], **more: Any) -> Any:
