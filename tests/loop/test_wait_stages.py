@@ -48,7 +48,7 @@ def _raw(
     raw = tiny_raw(policy, grow_steps=1, improve_steps=looks)
     raw["human"] = {**PEOPLE, "samples": samples, "anchors": 1}
     # Texts are sampled at once, to the last count: only people are asked in stages.
-    raw["audit"] |= {"samples_per_prompt": [1, 3]}
+    raw["audit"] |= {"samples_per_prompt": [1, 3], "human_text": {"source": "references"}}
     raw["gates"] = {"rules": list(rules)}
     return raw
 
@@ -163,6 +163,14 @@ def test_texts_are_sampled_at_once_and_no_text_is_asked_for_twice(runs):
 
 def _lines(run: Run, place: str) -> list[str]:
     return load_tasks(run.path, tasks_name(place)).path.read_text(encoding="utf-8").splitlines()
+
+
+def test_what_is_read_beside_the_prompts_is_read_once(runs):
+    run = Run(runs / "open")
+    name = f"{LOOK}/human_text.parquet"
+    assert [e.step for e in run.events if name in e.outputs] == [f"{LOOK}/stage2/wait"]
+    found = {m.name: m for m in run.measurements(LOOK)}
+    assert found["drift.human_text_nll"].value is not None
 
 
 def test_all_stages_together_are_the_random_sample_that_one_stage_would_have_drawn(runs):

@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
+from restaudit.evidence.record import Run
 from restaudit.people.rating import TaskSet, import_ratings, load_ratings, progress, task_sets
+from restaudit.people.rating.asking import draw_arguments
 from restaudit.people.rating.status import rater_progress
 from restaudit.people.rating.tasks import items_of, read_key
 from tests.recorded import finish_step
@@ -104,6 +106,12 @@ def test_a_waiting_run_exports_what_it_waits_for(run: Path, tasks: TaskSet, tmp_
     result = rate("export", run, "--out", tmp_path / "w.jsonl")
     assert result.output.startswith("g01-i02: ")
     assert len(task_sets(run)) == 2
+
+
+def test_a_run_that_asks_in_stages_proposes_the_last_count(run: Path) -> None:
+    record = Run(run)
+    record.plan["config"]["human"] = {"kind": "people", "samples": [4, 8, 16]}
+    assert draw_arguments(record, {})["per_iteration"] == 16
 
 
 def test_a_bad_scale_and_a_folder_are_one_clear_message(run: Path, tmp_path: Path) -> None:

@@ -86,6 +86,50 @@ def test_asking_for_more_than_there_are_takes_all_and_says_so(run: Path) -> None
     assert set(items(tasks).query("role == 'sample'")["inclusion_prob"]) == {1.0}
 
 
+def test_a_later_set_draws_on_where_the_earlier_one_ended(run: Path) -> None:
+    first = draw_tasks(run, ["g01/i01"], per_iteration=12, name="one", **ASK)
+    more = draw_tasks(
+        run, ["g01/i01"], per_iteration=8, name="one-more", after={"g01/i01": 12}, **ASK
+    )
+    at_once = draw_tasks(run, ["g01/i01"], per_iteration=20, name="twenty", **ASK)
+    one, two, whole = (items(t).query("role == 'sample'") for t in (first, more, at_once))
+    assert not set(one["sample_id"]) & set(two["sample_id"])
+    assert {*one["sample_id"], *two["sample_id"]} == set(whole["sample_id"])
+    # Of both sets together, which are one random sample.
+    assert set(two["inclusion_prob"]) == set(whole["inclusion_prob"]) == {20 / 40}
+    assert "after" not in read_key(first.key.parent, "one")
+    assert [t.name for t in task_sets(run)] == ["one", "one-more", "twenty"]
+
+
+def test_a_later_set_has_other_anchors(run: Path, tasks: TaskSet) -> None:
+    sets = [
+        draw_tasks(
+            run,
+            ["g01/i01"],
+            per_iteration=4,
+            anchors=3,
+            anchors_after=after,
+            after={"g01/i01": after} if after else None,
+            name=f"after-{after}",
+            **ASK,
+        )
+        for after in (0, 3)
+    ]
+    one, two = (set(items(t).query("role == 'anchor'")["sample_id"]) for t in sets)
+    before = items(tasks).query("iteration == 'g00/i00' and role == 'sample'")
+    assert len(one) == len(two) == 3
+    assert not one & two
+    assert one | two <= set(before["sample_id"])
+
+
+def test_a_set_that_finds_fewer_texts_than_it_asks_for_says_of_how_many(run: Path) -> None:
+    tasks = draw_tasks(
+        run, ["g01/i01"], per_iteration=30, after={"g01/i01": 30}, name="rest", **ASK
+    )
+    assert tasks.samples == 10
+    assert "asked for 60 samples of g01/i01, there are 40: all of them" in tasks.notes
+
+
 def test_repeats_come_late_after_their_originals_and_have_no_probability(tasks: TaskSet) -> None:
     shown = items(tasks).set_index("item_id")
     repeats = shown[shown["role"] == "check"]
