@@ -10,7 +10,7 @@ from probes.base import Measurement
 from reports.record import series
 from reports.record.files import Records, Source
 from restaudit.evidence.conclusion import Conclusion, conclude
-from restaudit.evidence.findings import DOSSIER
+from restaudit.evidence.findings import DOSSIER, STRESS
 from restaudit.evidence.record import BASE, Run
 from restaudit.gates import Decision
 
@@ -44,7 +44,7 @@ class Material:
     def conclusion(self) -> Conclusion:
         """What the run concludes."""
         # What it reads is compared with the ledger first.
-        for name in (*map("{}/measurements.json".format, self.iterations), DOSSIER):
+        for name in (*map("{}/measurements.json".format, self.iterations), DOSSIER, *STRESS):
             if self.records.has(name):
                 self.records.checked(name)
         for decision in self.decisions:
