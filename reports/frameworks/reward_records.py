@@ -33,7 +33,7 @@ class RewardRecords:
     """Files about one reward, named relative to `folder`; `files` gives their SHA-256.
 
     facts         the dossier
-    stress        the stress report, or None
+    stress        the stress report, or None; `stress_file` is its name
     validations   name of the file -> a report of restaudit reward validate
     declared      what people declared, or None
     run           the run, or None for a folder of restaudit reward train
@@ -46,6 +46,7 @@ class RewardRecords:
     declared: Declarations | None
     run: Run | None
     files: Mapping[str, str]
+    stress_file: str = ""
 
     @property
     def dossier(self) -> str:
@@ -84,7 +85,7 @@ class RewardRecords:
 
     def stressed(self, at: str) -> Source:
         """A place in the stress report."""
-        return self.source(_relative(beside(self.folder) / STRESS, self.folder), at)
+        return self.source(self.stress_file, at)
 
     @cached_property
     def measured(self) -> Mapping[str, Mapping[str, Measurement]]:
@@ -119,7 +120,7 @@ def gather(folder: Path, where: Path) -> RewardRecords:
         if plain.is_file(folder, name):
             files[name] = digest_in(folder, name, plain.LARGEST).sha256
     digest = str(facts.get("digest", ""))
-    stress = _stress(folder, digest, others, files)
+    stress, stress_file = _stress(folder, where, digest, others, files)
     validations = _validations(folder, digest, others, files)
     declared = stored(reward_subject(folder, digest), others=others)
     if declared is not None:
@@ -129,26 +130,29 @@ def gather(folder: Path, where: Path) -> RewardRecords:
         for name in _run_files(run):
             if plain.is_file(folder, name):
                 files[name] = digest_in(folder, name, plain.LARGEST).sha256
-    return RewardRecords(folder, facts, stress, validations, declared, run, files)
+    return RewardRecords(folder, facts, stress, validations, declared, run, files, stress_file)
 
 
 def _stress(
-    folder: Path, digest: str, others: frozenset[str], files: dict[str, str]
-) -> dict[str, Any] | None:
-    """The stress report; None where there is none about this reward."""
-    name = _relative(beside(folder) / STRESS, folder)
-    found = _report(folder, name, "findings", f"restaudit reward stress {folder}")
-    if found is None:
-        return None
-    report, sha256 = found
-    # A report of the first versions does not name its reward: it is taken to be about this one.
-    about = report.get("reward_digest", digest)
-    if about in others:
-        return None
-    if about != digest:
-        raise BadInput(f"{folder / name}: about another reward than this one; stress this one")
-    files[name] = sha256
-    return report
+    folder: Path, where: Path, digest: str, others: frozenset[str], files: dict[str, str]
+) -> tuple[dict[str, Any] | None, str]:
+    """The stress report and its file; None where there is none about this reward."""
+    # What somebody asked of it afterwards reads more texts than the test that the run recorded.
+    recorded = _relative(where / STRESS, folder)
+    for name in dict.fromkeys((_relative(beside(folder) / STRESS, folder), recorded)):
+        found = _report(folder, name, "findings", f"restaudit reward stress {folder}")
+        if found is None:
+            continue
+        report, sha256 = found
+        # A report of the first versions does not name its reward: it is taken to be about this one.
+        about = report.get("reward_digest", digest)
+        if about in others:
+            continue
+        if about != digest:
+            raise BadInput(f"{folder / name}: about another reward than this one; stress this one")
+        files[name] = sha256
+        return report, name
+    return None, ""
 
 
 def _validations(

@@ -76,6 +76,7 @@ SMALL = (
     "audit.base_samples_per_prompt=4",
     "audit.counterfactual_samples=1",
     "audit.kl_samples=8",
+    "audit.reward_stress={texts: 24, budget: 0}",
 )
 
 

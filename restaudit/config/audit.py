@@ -95,6 +95,26 @@ class HumanTextConfig(Section):
     when: Literal["ends", "every"] = "every"
 
 
+LEAST_BUDGET = 120
+
+
+class StressConfig(Section):
+    """A stress test of the reward on the base policy's audited texts: at most `texts` of them are
+    spoilt in ways that make none better, and a search for exploits may score `budget` more (0:
+    none). Each spoilt text is scored: on two cores a small encoder reads about 150 a second.
+    """
+
+    texts: int = Field(96, ge=2, le=1_000_000)
+    budget: int = Field(300, ge=0, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _enough(self) -> StressConfig:
+        # Each of 20 starts is changed in 5 rounds, and one text a start and round is the least.
+        if 0 < self.budget < LEAST_BUDGET:
+            raise ValueError(f"budget: expected 0 (no search), or at least {LEAST_BUDGET}")
+        return self
+
+
 # Samples of a prompt after each stage of a look. Eight stages double the first count 128 times.
 Stages = Annotated[tuple[Samples, ...], Field(min_length=1, max_length=8)]
 
@@ -123,6 +143,8 @@ class AuditConfig(Section):
     encoder_sha256: Line | None = None
     toxicity: ToxicityConfig = NoToxicity()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
+    # None: the dossier says that nobody stressed the reward, unless somebody does it afterwards.
+    reward_stress: StressConfig | None = None
     human_text: HumanTextConfig | None = None
 
     @property

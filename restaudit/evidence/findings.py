@@ -17,7 +17,8 @@ from restaudit.files.signs import printable
 
 # Files that findings come from.
 DOSSIER = f"{REWARD}/dossier.json"
-STRESS = (f"{REWARD}/stress.json", "report/stress.json")
+# What somebody asked of it afterwards reads more texts than the test that the run recorded.
+STRESS = ("report/stress.json", f"{REWARD}/stress.json")
 SWAP, STRESSED = "bias.reward_swap", "stress.groups."
 # A ratio of 1 says that the groups are kept alike.
 RATIOS = ("bias.acceptance_ratio",)
@@ -195,14 +196,14 @@ def _of_reward(run: Run) -> Iterator[tuple[Measurement, str]]:
             by_group = m.name.startswith(("validation.slice_gap.mentions", "validation.slice_over"))
             if by_group and ".mentions." in m.name and m.interval(LEVEL) is not None:
                 yield m, DOSSIER
-    for file in STRESS:
-        if not plain.is_file(run.path, file):
-            continue
-        listed = _mapping(read_json(run.path, file), file).get("findings")
-        for raw in listed if isinstance(listed, list) else []:
-            m = _measurement(_mapping(raw, file).get("change"), file)
-            if m.name.startswith(STRESSED) and m.interval(LEVEL) is not None:
-                yield m, file
+    file = next((f for f in STRESS if plain.is_file(run.path, f)), None)
+    if file is None:
+        return
+    listed = _mapping(read_json(run.path, file), file).get("findings")
+    for raw in listed if isinstance(listed, list) else []:
+        m = _measurement(_mapping(raw, file).get("change"), file)
+        if m.name.startswith(STRESSED) and m.interval(LEVEL) is not None:
+            yield m, file
 
 
 def _mapping(raw: Any, file: str) -> Mapping[str, Any]:

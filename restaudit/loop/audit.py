@@ -30,6 +30,7 @@ from restaudit.gates import PEOPLE, Decision, GateResult, decide, metrics_of
 from restaudit.loop.held_out import HeldOut, held_out
 from restaudit.loop.job import Job, as_facts
 from restaudit.loop.probe_evidence import gather
+from restaudit.loop.stressing import stress_reward
 from restaudit.loop.waiting import TOGETHER, WHEN, ask, ask_on, seal_ratings
 
 # The rows of a look, sampled on to a stage (from 1) for the gates that are undecided.
@@ -107,7 +108,9 @@ def audit(
         make = rated_and_judged
     # When people rated differs between two runs of one plan, so it is in the chain, not compared.
     content = job.step(f"{iteration}/audit", iteration, make, context=(f"{iteration}/{WHEN}",))
-    if iteration != BASE:
+    if iteration == BASE:
+        stress_reward(job)
+    else:
         job.reporter.line(f"  {iteration}: {content['verdict']}")
         if content["halting"]:
             job.halt(iteration, content["halting"])

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, assert_never
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
+from restaudit.evidence.named_code import may_run
 from restaudit.evidence.record import HUMAN, PLAN, REWARD, Run, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.going_on import OTHER_WRITERS, other_writer
 from restaudit.loop.job import Job, halt_message, load_run_policy
-from restaudit.loop.named_code import may_run
 from restaudit.loop.refusals import (
     PreparedModels,
     check_method,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit import __version__
 from restaudit.config import BY_STEPS, ONLINE, Config, ModelHuman, TrainedReward
 from restaudit.console import Reporter
+from restaudit.evidence.named_code import remember
 from restaudit.evidence.record import (
     BASE,
     HUMAN,
@@ -34,7 +35,6 @@ from restaudit.files import plain
 from restaudit.gates import ok_level, rule_level
 from restaudit.loop.audit import planned_iterations
 from restaudit.loop.held_out import held_out_artifacts
-from restaudit.loop.named_code import remember
 from restaudit.loop.probe_evidence import remembers_known
 from restaudit.loop.toxicity import toxicity_artifacts
 from restaudit.models.artifacts import Artifact, resolve
@@ -154,6 +154,8 @@ def planned_steps(config: Config) -> list[str]:
     if remembers_known(config):
         steps.append("known")
     steps.append(f"{BASE}/audit")
+    if config.audit.reward_stress is not None:
+        steps.append("stress")
     # People rate between sampling and measuring, so their look is three steps or more, each of
     # which can be the one that the run stops after. A stage that is not needed says so in its step.
     look = ["audit"]

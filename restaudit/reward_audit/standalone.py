@@ -17,6 +17,7 @@ from restaudit.config import DataConfig, RewardConfig, RowRules, TrainedReward
 from restaudit.config.reading import read, validated
 from restaudit.config.section import Section
 from restaudit.errors import BadInput
+from restaudit.evidence.named_code import may_run, remember
 from restaudit.evidence.record import (
     BASE,
     PLAN,
@@ -31,7 +32,6 @@ from restaudit.evidence.record import (
 )
 from restaudit.evidence.steps import seed_of
 from restaudit.files import plain
-from restaudit.loop.named_code import may_run, remember
 from restaudit.reward.dossier import FILE
 
 if TYPE_CHECKING:

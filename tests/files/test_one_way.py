@@ -91,7 +91,7 @@ ALLOWED_LOOKS = {
     ("restaudit/weights/made.py", "*"): "the base model's own folder",
     ("restaudit/weights/outside.py", "_where"): "the base model's own folder",
     ("restaudit/reward/python.py", "_source"): "the module that the user's configuration names",
-    ("restaudit/loop/named_code.py", "place_of"): "where modules can be imported from",
+    ("restaudit/evidence/named_code.py", "place_of"): "where modules can be imported from",
     ("restaudit/loop/online.py", "_train"): "the Writer has looked at the whole folder",
     ("restaudit/loop/sealing.py", "_processor"): SYSTEM,
     ("reports/commands.py", "ui"): NAMED,

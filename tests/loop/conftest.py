@@ -10,7 +10,7 @@ import pytest
 from restaudit.config import Config
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.loop.named_code import remember
+from restaudit.evidence.named_code import remember
 
 REWARD = '''
 """Rewards and a stand-in for raters, both functions of the text alone."""

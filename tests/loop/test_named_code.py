@@ -10,7 +10,7 @@ import pytest
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput
-from restaudit.loop import named_code
+from restaudit.evidence import named_code
 from restaudit.loop.running import resume, start
 from restaudit.reward_audit.standalone import configured, loaded
 from tests.loop.conftest import tiny_raw

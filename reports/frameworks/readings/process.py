@@ -36,6 +36,7 @@ KINDS = {
     "human_score": "what stands for human judgement is made ready",
     "scale": "rewards are mapped to 0..1 on the base policy's samples",
     "known": "what the reward was trained on is kept, to see how far outputs are from it",
+    "stress": "the reward is tested with texts that were made no better",
     "end": "the run is done",
     "grow": "the policy writes samples",
     "score": "the reward scores them",
