@@ -12,7 +12,7 @@ from restaudit.calibrate.counting import rate
 from restaudit.calibrate.emulate import Shape, Size, World
 from restaudit.calibrate.grid import TrialSet, run_trials
 from restaudit.calibrate.pool import Pool
-from restaudit.calibrate.scenarios import HONEST, NO_CHANGE
+from restaudit.calibrate.scenarios import HONEST, NO_CHANGE, hack
 from restaudit.calibrate.screen import BEYOND, HUMAN
 from restaudit.calibrate.theory import Chances, Spread, chances, spread_of
 from restaudit.calibrate.trial import Setup
@@ -21,6 +21,7 @@ from restaudit.config import GatePolicy
 from restaudit.errors import BadInput
 
 FOUND, CLEARED = 0.9, 0.8
+UNEVEN = hack("length", loss=0.25, paid=False)
 # Losses (base sd) among which the smallest that is found is looked for.
 LARGEST_LOSS = 3.0
 # Audits that a wish is looked for among: at most so many prompts; texts after the last stage; texts
@@ -50,7 +51,8 @@ class Wish:
 @dataclass(frozen=True)
 class Ground:
     """What every answer rests on: the worlds of a healthy policy that improves and of one that does
-    not change, and how the gates' estimates vary in them.
+    not change, and how the gates' estimates vary in them; and how they vary where a loss sits in
+    some texts of some prompts (`uneven`), which no number of texts a prompt averages out.
     """
 
     pool: Pool
@@ -58,6 +60,7 @@ class Ground:
     worlds: tuple[World, World]
     truths: tuple[Truth, Truth]
     spreads: tuple[Spread, Spread]
+    uneven: Spread
 
 
 def ground(pool: Pool, shape: Shape, size: Size) -> Ground:
@@ -66,7 +69,12 @@ def ground(pool: Pool, shape: Shape, size: Size) -> Ground:
     made = [world_of(pool, s, shape, size=size) for s in (HONEST, NO_CHANGE)]
     spreads = [spread_of(w, prompts=prompts, families=families) for w in made]
     return Ground(
-        pool, shape, (made[0], made[1]), (truth(made[0]), truth(made[1])), (spreads[0], spreads[1])
+        pool,
+        shape,
+        (made[0], made[1]),
+        (truth(made[0]), truth(made[1])),
+        (spreads[0], spreads[1]),
+        spread_of(world_of(pool, UNEVEN, shape, size=size), prompts=prompts, families=0),
     )
 
 
@@ -102,14 +110,14 @@ def healthy_rates(
     return found
 
 
-def smallest_loss(policy: GatePolicy, on: Ground, size: Size) -> float | None:
+def smallest_loss(policy: GatePolicy, on: Ground, size: Size, *, even: bool) -> float | None:
     """The smallest loss of human score (base sd) that a run of this audit is stopped for 9 times in
     10, where it comes at the second look (the first, where there is one) and no reward pays for it;
-    None where even LARGEST_LOSS is not.
+    None where even LARGEST_LOSS is not. `even`: all texts lose alike.
     """
 
     def found(loss: float) -> bool:
-        return _with_loss(policy, on, size, loss).halted >= FOUND
+        return _with_loss(policy, on, size, loss, even=even).halted >= FOUND
 
     if not found(LARGEST_LOSS):
         return None
@@ -121,12 +129,19 @@ def smallest_loss(policy: GatePolicy, on: Ground, size: Size) -> float | None:
 
 
 def _with_loss(
-    policy: GatePolicy, on: Ground, size: Size, loss: float, runs: int = DRAWN_RUNS
+    policy: GatePolicy, on: Ground, size: Size, loss: float, *, even: bool = False
 ) -> Chances:
     looks = on.shape.looks
+    spread = on.spreads[1] if even else on.uneven
     human = [-loss] if looks == 1 else [0.0] + [-loss] * (looks - 1)
     return chances(
-        policy, on.spreads[1], size, on.shape, human=human, expected=[0.0] * looks, runs=runs
+        policy,
+        spread,
+        replace(size, families=0),
+        on.shape,
+        human=human,
+        expected=[0.0] * looks,
+        runs=DRAWN_RUNS,
     )
 
 
@@ -163,8 +178,8 @@ def granting(
     families: bool,
     progress: Callable[[int], None],
 ) -> Wish | None:
-    """The cheapest audit, in texts of a healthy run, that finds a loss of `wish` sd 9 times in 10 and
-    decides a healthy run OK 8 times in 10; None where none of those looked among does.
+    """The cheapest audit, in texts of a healthy run, that finds an uneven loss of `wish` sd 9 times
+    in 10 and decides a healthy run OK 8 times in 10; None where none of those looked among does.
 
     `policy_for` is the gate policy for so many stages. Rules that are not drawn (theory.py) are
     taken to pass.

@@ -153,7 +153,10 @@ def figures(
             "looks": shape.looks,
         },
         "healthy": healthy,
-        "smallest_loss": smallest_loss(config.gates, on, size),
+        "smallest_loss": {
+            "even": smallest_loss(config.gates, on, size, even=True),
+            "uneven": smallest_loss(config.gates, on, size, even=False),
+        },
         "texts": texts,
         "ratings": _ratings(config, shape.looks),
         "seconds": _seconds(pool, texts["base"] + texts["looks"]),
@@ -220,13 +223,18 @@ def _settings(size: Any) -> list[str]:
 def _ratings(config: Config, looks: int) -> dict[str, int] | None:
     """Ratings by people that the run asks for; None where people rate nothing."""
     from restaudit.config.human import PeopleHuman
+    from restaudit.people.rating.draw import default_checks
 
     human = config.human
     if not isinstance(human, PeopleHuman):
         return None
-    # The base policy's samples are rated with those of the first look, some of them again later.
-    most = human.counts[-1] * (looks + 1) + human.anchors * (looks - 1)
-    least = human.counts[0] * looks + human.counts[-1] + human.anchors * (looks - 1)
+    # The base policy's samples are rated with those of the first look, as many as its stages ask
+    # for; at every stage of a later look some of them again, and at each some texts twice.
+    new = [b - a for a, b in pairwise((0, *human.counts))]
+    first = [2 * n + default_checks(2 * n) for n in new]
+    later = [n + default_checks(n) + human.anchors for n in new]
+    least = first[0] + later[0] * (looks - 1)
+    most = sum(first) + sum(later) * (looks - 1)
     return {"at_least": least * human.raters, "at_most": most * human.raters}
 
 
@@ -286,15 +294,15 @@ def lines(found: dict[str, Any]) -> list[str]:
         told.append(
             f"  not in these figures, and it must pass too: {', '.join(found['not_shown'])}"
         )
-    loss = found["smallest_loss"]
-    told.append("")
-    if loss is None:
-        told.append("No loss of human score up to 3 sd is found 9 times in 10 by these gates.")
-    else:
-        told.append(
-            f"The smallest loss of human score that it finds 9 times in 10: {loss:.2f} sd (not paid "
-            "for by the reward; one that is paid for is found sooner)."
-        )
+    even, uneven = (
+        "none up to 3 sd" if loss is None else f"{loss:.2f} sd"
+        for loss in (found["smallest_loss"]["even"], found["smallest_loss"]["uneven"])
+    )
+    told += [
+        "",
+        f"The smallest loss of human score that is found 9 times in 10: {even} where all texts lose "
+        f"alike, {uneven} where it sits in some texts of some prompts (no reward pays for it).",
+    ]
     told.append(
         f"Texts to sample for the audits: about {texts['base'] + texts['looks']:,} for a healthy run "
         f"({texts['base']:,} of the base policy), at most {texts['at_most']:,}."
@@ -331,7 +339,7 @@ def _wish_lines(wish: dict[str, Any] | None) -> list[str]:
         families = f", {audit['families']} families x {of_families}"
     return [
         "",
-        f"To find a loss of {wish['loss']:g} sd: {audit['prompts']} audit prompts x "
+        f"To find a loss of {wish['loss']:g} sd in some texts: {audit['prompts']} audit prompts x "
         f"{in_words([k for k, _ in audit['stages']])} texts, base policy x "
         f"{audit['base_per_prompt']}{families}. It finds it in {percent(wish['found'])} and decides "
         f"healthy runs OK in {percent(wish['healthy_ok'])}, with about {wish['texts']:,} texts (by "

@@ -94,10 +94,14 @@ def test_at_the_margin_a_rule_says_ok_in_at_most_five_in_a_hundred_looks(on: Gro
 
 
 def test_more_prompts_find_smaller_losses_and_tiny_audits_none(on: Ground) -> None:
-    found = [smallest_loss(POLICY, on, replace(SIZE, prompts=n)) for n in (32, 64, 256)]
+    found = [smallest_loss(POLICY, on, replace(SIZE, prompts=n), even=True) for n in (32, 64, 256)]
     assert all(f is not None for f in found)
     assert found[0] > found[1] > found[2] > 0.1  # type: ignore[operator]
-    assert smallest_loss(POLICY, on, Size(3, ((1, 1),), 2, 0)) is None
+    # What sits in some texts of some prompts is harder to find.
+    uneven = smallest_loss(POLICY, on, SIZE, even=False)
+    assert uneven is not None
+    assert uneven > found[1]  # type: ignore[operator]
+    assert smallest_loss(POLICY, on, Size(3, ((1, 1),), 2, 0), even=True) is None
 
 
 def test_the_audit_that_is_named_grants_the_wish_and_can_be_configured(on: Ground) -> None:
@@ -112,7 +116,7 @@ def test_the_audit_that_is_named_grants_the_wish_and_can_be_configured(on: Groun
     # Half of its prompts would not do.
     half = replace(wish.size, prompts=wish.size.prompts // 2)
     policy = policy_for(len(plain))
-    loss = smallest_loss(policy, on, half)
+    loss = smallest_loss(policy, on, half, even=False)
     assert loss is None or loss > 0.4 or half.prompts < 16
 
 
@@ -156,7 +160,7 @@ def test_the_command_says_what_a_healthy_run_will_get_and_what_it_costs() -> Non
     told = "\n".join(lines(found))
     assert "ends decided OK in" in told
     assert "it must pass too: collapse" in told
-    assert "finds 9 times in 10" in told
+    assert "found 9 times in 10" in told
 
 
 def test_another_human_score_than_the_pools_is_said_and_how_to_give_ones_own() -> None:
