@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restaudit.commands import plan
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, VerificationFailed, Waiting
@@ -163,6 +164,13 @@ def test_texts_are_sampled_at_once_and_no_text_is_asked_for_twice(runs):
 
 def _lines(run: Run, place: str) -> list[str]:
     return load_tasks(run.path, tasks_name(place)).path.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_number_of_ratings_is_known_before_the_run(runs, tiny_policy):
+    run = Run(runs / "open")
+    every = (run.path / "human/ratings.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = plan._ratings(run.config, looks=1)
+    assert expected == {"at_least": 2 * (20 + 2), "at_most": len(every)}
 
 
 def test_what_is_read_beside_the_prompts_is_read_once(runs):
