@@ -254,6 +254,9 @@ def audit_size(config: Config) -> Size:
         )
     # Gates that were sealed for fewer stages than the audit has spend their errors on those.
     stages = config.audit.stages[: len(config.gates.shares)]
+    # Where people rate, all texts of a look are sampled at once.
+    if config.human.kind == "people":
+        stages = config.audit.stages[-1:]
     return Size(
         prompts=splits.sizes["audit"],
         stages=stages,

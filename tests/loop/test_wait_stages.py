@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from restaudit.commands import plan
+from restaudit.commands.calibrate import audit_size
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, VerificationFailed, Waiting
@@ -171,6 +172,12 @@ def test_the_number_of_ratings_is_known_before_the_run(runs, tiny_policy):
     every = (run.path / "human/ratings.jsonl").read_text(encoding="utf-8").splitlines()
     expected = plan._ratings(run.config, looks=1)
     assert expected == {"at_least": 2 * (20 + 2), "at_most": len(every)}
+
+
+def test_a_calibration_takes_the_texts_that_such_a_look_samples(tiny_policy):
+    raw = _raw(tiny_policy, _rule(HUMAN, OPEN), samples=10)
+    raw["data"]["splits"] = {"sizes": {"grow": 20, "d_eval": 10, "audit": 9}}
+    assert audit_size(parse(raw)).stages == ((3, 1),)
 
 
 def test_what_is_read_beside_the_prompts_is_read_once(runs):
