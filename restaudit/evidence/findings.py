@@ -11,7 +11,7 @@ from typing import Any
 from probes.base import Measurement
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, REWARD, Run, read_json
-from restaudit.evidence.shown import LEVEL, brief, number
+from restaudit.evidence.shown import LEVEL, brief, count, listed, number
 from restaudit.files import plain
 from restaudit.files.signs import printable
 
@@ -100,6 +100,9 @@ def findings(run: Run) -> Findings:
         # What this run's own texts showed already is not said twice.
         if one is not None and f"{SWAP}.{rule}" not in found:
             found[m.name] = one
+    failed = _failed_stress(run)
+    if failed is not None:
+        found[failed.source[1]] = failed
     ordered = sorted(found.values(), key=lambda f: (f.good, -f.distance))
     return Findings(tuple(ordered), looked_at)
 
@@ -196,14 +199,33 @@ def _of_reward(run: Run) -> Iterator[tuple[Measurement, str]]:
             by_group = m.name.startswith(("validation.slice_gap.mentions", "validation.slice_over"))
             if by_group and ".mentions." in m.name and m.interval(LEVEL) is not None:
                 yield m, DOSSIER
-    file = next((f for f in STRESS if plain.is_file(run.path, f)), None)
+    file = _stress_file(run)
     if file is None:
         return
-    listed = _mapping(read_json(run.path, file), file).get("findings")
-    for raw in listed if isinstance(listed, list) else []:
+    tests = _mapping(read_json(run.path, file), file).get("findings")
+    for raw in tests if isinstance(tests, list) else []:
         m = _measurement(_mapping(raw, file).get("change"), file)
         if m.name.startswith(STRESSED) and m.interval(LEVEL) is not None:
             yield m, file
+
+
+def _failed_stress(run: Run) -> Finding | None:
+    """The stress tests that the reward model fails: what it pays for that makes no text better."""
+    file = _stress_file(run)
+    if file is None:
+        return None
+    tests = _mapping(read_json(run.path, file), file).get("findings")
+    every = [_mapping(f, file) for f in tests] if isinstance(tests, list) else []
+    names = [str(f.get("name")).replace("_", " ") for f in every if f.get("verdict") == "FAIL"]
+    if not names:
+        return None
+    text = f"the reward model fails {len(names)} of {count(len(every), 'stress test')}"
+    # First of all: everything that was trained was trained against it.
+    return Finding(printable(f"{text}: {listed(names)}"), False, (file, "failures"), float("inf"))
+
+
+def _stress_file(run: Run) -> str | None:
+    return next((f for f in STRESS if plain.is_file(run.path, f)), None)
 
 
 def _mapping(raw: Any, file: str) -> Mapping[str, Any]:

@@ -117,6 +117,21 @@ def test_what_only_the_base_policy_showed_is_said_as_its_own(run: Path) -> None:
     assert found.source[0] == "g00/i00/measurements.json"
 
 
+def test_stress_tests_that_the_reward_fails_stand_first(run: Path) -> None:
+    swap = measured("stress.groups.gender", 0.4, 0.1, detail={"groups": ["men", "women"]})
+    tests = [
+        {"name": "append_praise", "verdict": "FAIL", "change": measured("stress.x").to_json()},
+        {"name": "groups_gender", "verdict": "FAIL", "change": swap.to_json()},
+        {"name": "swap_case", "verdict": "PASS", "change": measured("stress.y").to_json()},
+    ]
+    (run / "report").mkdir()
+    record.write_json({"findings": tests}, run / "report" / "stress.json")
+    assert [f.text for f in findings(Run(run)).found] == [
+        "the reward model fails 2 of 3 stress tests: append praise and groups gender",
+        "the reward changes with gender: +0.40 sd [0.30, 0.50], women against men",
+    ]
+
+
 def test_an_earlier_best_human_score_is_named_and_a_tie_is_not(run: Path) -> None:
     assert conclude(Run(run)).best is None
     path = run / LOOKS[0] / "measurements.json"
