@@ -368,10 +368,12 @@ def _gates(plan: Any) -> Any:
 
 def _first(error: ValidationError) -> str:
     """The first problem, and where it is."""
-    found = error.errors(include_url=False, include_context=False)[0]
+    found = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in found["loc"])
     if where == "schema" and isinstance(found["input"], int):
-        return f"schema {found['input']}; this version of restaudit verifies 1"
+        newest = found.get("ctx", {}).get("le", SCHEMA)
+        known = " and ".join(str(k) for k in range(1, newest + 1))
+        return f"schema {found['input']}; this version of restaudit verifies {known}"
     said = found["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
