@@ -204,7 +204,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], Stage, str]] = {
     ),
     "no plan": (lambda run: (run / "plan.json").unlink(), Stage.FILES, "plan.json: missing"),
     "half a plan": (lambda run: _cut(run, "plan.json", 0.5), Stage.FILES, "plan.json: changed"),
-    "a newer version": (_newer, Stage.PLAN, "schema 3; this version of restaudit verifies 1"),
+    "a newer version": (_newer, Stage.PLAN, "schema 3; this version of restaudit verifies 1 and 2"),
     "half a table": (
         lambda run: _cut(run, "g01/i01/decision.json", 0.5),
         Stage.FILES,
