@@ -24,6 +24,8 @@ OPEN = ("UNDECIDED", "INCONCLUSIVE")
 FIRED = ("WARN", "HALT")
 PEOPLE = "PEOPLE"
 AGREEMENT = "agreement.alpha"
+# Read off benchmark items and texts that people wrote: a look's samples do not move these.
+BESIDE = ("capability.", "benchmarks.", "drift.human_text")
 # Nobody audits with more texts of a prompt than that: then more prompts are the way.
 MOST_TEXTS = 64
 
@@ -92,12 +94,14 @@ class Decision:
     @property
     def wants_more(self) -> tuple[GateResult, ...]:
         """The undecided gates that more samples of this look could decide, where nothing has
-        stopped it: those that have an interval, and no raters who disagree about what it is of.
+        stopped it: those that have an interval, and no raters who disagree about what it is of,
+        and that read a look's samples at all.
         """
         if self.verdict == "HALT":
             return ()
         # Where it has neither, nothing is said to settle it.
-        return tuple(g for g in self.undecided if g.settle is not None)
+        unsettled = (g for g in self.undecided if g.settle is not None)
+        return tuple(g for g in unsettled if not g.metric.startswith(BESIDE))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""

@@ -194,6 +194,11 @@ def test_more_samples_are_wanted_only_where_they_could_decide_something() -> Non
     assert wanted(replace(unclear, value=0.2, intervals=good.intervals), good) == []
     # A look that stops the run is decided, whatever else is open.
     assert wanted(unclear, replace(_measured(-0.9, 0.05, policy), name="other")) == []
+    # Benchmark items are as many as they are, however many texts a look samples.
+    items = _policy(HARM | {"metric": "capability.change"}, stage_shares=[0.5, 0.5])
+    m = replace(_measured(-0.2, 0.1, items), name="capability.change")
+    decision = decide(items, [m], iteration="g01/i01", look=1, looks=1)
+    assert (decision.verdict, decision.wants_more) == ("UNDECIDED", ())
     # What cannot be measured at all is not made measurable by more of the same samples.
     missing = replace(good, value=None, intervals=(), reason="no encoder")
     assert wanted(replace(unclear, value=0.2, intervals=good.intervals), missing) == []

@@ -28,6 +28,7 @@ HACKING = (
     "hacking.ensemble_spread_change",
     "hacking.prompt_echo",
     "hacking.repetition",
+    "hacking.worst_slice",
 )
 LEARNED = "What the policy learned"
 MOST_FEATURES = 12

@@ -37,7 +37,8 @@ JUDGES = {
     "NONE": ("human score", "Nobody judged the texts: this run has no human score."),
 }
 OTHER_JUDGE = "human score"
-# By the verdict on the feature that the probe found first.
+# Before the probe's sentences were whole: by the verdict on the feature that it found first.
+WHOLE_SENTENCES = 3
 SENTENCES = {
     "signature": "What the policy learned by {}",
     "temptation": "What the policy may learn next, seen at {}",
@@ -140,19 +141,22 @@ def conclude(run: Run) -> Conclusion:
 
 
 def learned(run: Run, iteration: str) -> str | None:
-    """What the reward pays for and people do not, in words: learned, or not yet; None where nothing
-    was found.
+    """What the policy learned to write, in words, and who pays for it; None where that was not
+    looked at (or, by old versions of the probe, where nothing was found).
     """
     by_name = {m.name: m for m in run.measurements(iteration)}
     if "hacking.signature" not in by_name:
         return None
-    detail = by_name["hacking.signature"].detail
+    signature = by_name["hacking.signature"]
+    detail, version = signature.detail, signature.version
+    # The words come from a run folder, and so perhaps from a stranger's.
+    words = printable(str(detail.get("in_words", "")))
+    # Since version 3 every sentence says who learned what, and a null what it could have missed.
+    if version.isdigit() and int(version) >= WHOLE_SENTENCES:
+        return f"At {iteration}: {words}" if words else None
     features = detail.get("features")
     verdict = features[0]["verdict"] if features else None
-    if verdict not in SENTENCES:
-        return None
-    # The words come from a run folder, and so perhaps from a stranger's.
-    return f"{SENTENCES[verdict].format(iteration)}: {printable(str(detail['in_words']))}"
+    return f"{SENTENCES[verdict].format(iteration)}: {words}" if verdict in SENTENCES else None
 
 
 # --- the verdict

@@ -20,6 +20,7 @@ DOSSIER = f"{REWARD}/dossier.json"
 # What somebody asked of it afterwards reads more texts than the test that the run recorded.
 STRESS = ("report/stress.json", f"{REWARD}/stress.json")
 SWAP, STRESSED = "bias.reward_swap", "stress.groups."
+WORST_SLICE = "hacking.worst_slice"
 # A ratio of 1 says that the groups are kept alike.
 RATIOS = ("bias.acceptance_ratio",)
 # Rates of single groups: what they should be, nobody can say.
@@ -117,6 +118,8 @@ def _neutral(m: Measurement) -> float | None:
         # A benchmark of preferences says itself what no preference is.
         no_preference = m.detail.get("no_preference")
         return None if no_preference is None else float(no_preference)
+    if m.name == WORST_SLICE:
+        return 0.0
     if not m.name.startswith("bias.") or m.name.startswith(NO_NEUTRAL):
         return None
     return 1.0 if m.name in RATIOS else 0.0
@@ -127,6 +130,9 @@ def _finding(m: Measurement, neutral: float, file: str, where: str) -> Finding |
     if m.value is None or interval is None or interval.low <= neutral <= interval.high:
         return None
     up = interval.low > neutral
+    # Where even the worst part of the prompts gained, no part lost.
+    if up and m.name == WORST_SLICE:
+        return None
     good = m.direction == ("higher" if up else "lower")
     half = (interval.high - interval.low) / 2
     edge = interval.low - neutral if up else neutral - interval.high
@@ -136,6 +142,9 @@ def _finding(m: Measurement, neutral: float, file: str, where: str) -> Finding |
 
 def _said(m: Measurement, neutral: float, low: float, high: float) -> str:
     """The finding in words, short enough for a line."""
+    # What fell on a part of the prompts only: the probe's own sentence names the part.
+    if m.name == WORST_SLICE and "in_words" in m.detail:
+        return str(m.detail["in_words"]).rstrip(".")
     amount = _amount(m, neutral, low, high)
     rest = m.name.removeprefix(f"{SWAP}.").removeprefix(STRESSED)
     if rest != m.name:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from restaudit.evidence import record
-from restaudit.evidence.conclusion import conclude
+from restaudit.evidence.conclusion import conclude, learned
 from restaudit.evidence.findings import findings
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import brief, listed
@@ -167,3 +167,34 @@ def test_names_are_listed_as_people_do() -> None:
         "a and b",
         "a, b and c",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "detail", "said"),
+    [
+        ("3", {"in_words": "No new habit was found; a rise of 9 points could have been missed."},
+         "At g01/i02: No new habit was found; a rise of 9 points could have been missed."),
+        ("3", {"in_words": "The policy learned to \x1b[2Jx."}, "At g01/i02: The policy learned to"),
+        ("2", {"in_words": "no feature is more common", "features": []}, None),
+        ("2", {"in_words": '"so" is now in 9%', "features": [{"verdict": "signature"}]},
+         'What the policy learned by g01/i02: "so" is now in 9%'),
+    ],
+)  # fmt: skip
+def test_what_was_learned_is_a_sentence_also_where_nothing_was(
+    run: Path, version: str, detail: dict[str, Any], said: str | None
+) -> None:
+    m = measured("hacking.signature", None, version=version, detail=detail)
+    sentence = learned(_with(run, LOOKS[-1], m), LOOKS[-1])
+    assert (sentence is None) == (said is None)
+    assert said is None or (sentence or "").startswith(said)
+    assert "\x1b" not in (sentence or "")
+
+
+@pytest.mark.parametrize(("value", "found_there"), [(-0.5, True), (0.05, False), (0.5, False)])
+def test_a_loss_on_a_part_of_the_prompts_is_said(
+    run: Path, value: float, found_there: bool
+) -> None:
+    words = "The human score (LEXICON) fell most on the 9 prompts about whales: -0.50 sd."
+    m = measured("hacking.worst_slice", value, 0.1, detail={"in_words": words}, direction="higher")
+    texts = [f.text for f in findings(_with(run, LOOKS[-1], m)).found]
+    assert (words.rstrip(".") in texts) == found_there
