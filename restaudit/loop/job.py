@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from restaudit.config import Config, SamplingConfig
@@ -177,9 +178,10 @@ class Job:
         """
         from restaudit.models.encoder import load_encoder
 
-        if self._given_embed is not None or "audit.encoder" not in self.artifacts:
-            return self._given_embed
-        return load_encoder(self.artifacts["audit.encoder"], device=self.device).embed
+        embed = self._given_embed
+        if embed is None and "audit.encoder" in self.artifacts:
+            embed = load_encoder(self.artifacts["audit.encoder"], device=self.device).embed
+        return None if embed is None else remembering(embed)
 
     @cached_property
     def device(self) -> str:
@@ -346,6 +348,35 @@ class Job:
     def _notice(self, text: str) -> None:
         self.reporter.line(f"  {text}")
         self.writer.note("notices", text)
+
+
+# Vectors kept in memory: of 384 numbers each, they take 80 MB.
+MOST_REMEMBERED = 50_000
+
+
+def remembering(embed: Embed, most: int = MOST_REMEMBERED) -> Embed:
+    """The same embeddings, each text embedded once while at most `most` are kept: the base policy's
+    texts come again at every look, and a look's at every stage.
+
+    An encoder embeds a text the same way whatever else it embeds with it, so nothing changes but the
+    time.
+    """
+    kept: dict[str, npt.NDArray[np.float32]] = {}
+
+    def embedded(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if not len(texts):
+            return np.asarray(embed(texts), dtype=np.float32)
+        new = [t for t in dict.fromkeys(texts) if t not in kept]
+        found = {t: kept[t] for t in texts if t in kept}
+        if new:
+            found |= dict(zip(new, embed(new), strict=True))
+        if len(kept) + len(new) > most:
+            kept.clear()
+        if len(kept) + len(new) <= most:
+            kept.update((t, found[t]) for t in new)
+        return np.stack([found[t] for t in texts])
+
+    return embedded
 
 
 def load_run_policy(config: Config, path: Path, reporter: Reporter) -> Policy:
