@@ -369,7 +369,9 @@ def remembering(embed: Embed, most: int = MOST_REMEMBERED) -> Embed:
         new = [t for t in dict.fromkeys(texts) if t not in kept]
         found = {t: kept[t] for t in texts if t in kept}
         if new:
-            found |= dict(zip(new, embed(new), strict=True))
+            # Copies: a view of one row would keep the array of all of them.
+            vectors = np.asarray(embed(new), dtype=np.float32)
+            found |= {t: v.copy() for t, v in zip(new, vectors, strict=True)}
         if len(kept) + len(new) > most:
             kept.clear()
         if len(kept) + len(new) <= most:
