@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,13 @@ SCHEMA = "restaudit.audit-plan/1"
 # Of 80 runs 64 decided OK have a 95% interval of 70% to 88%: enough to tell a good audit from a poor
 # one, in half a minute.
 RUNS = 80
+
+
+class Format(StrEnum):
+    """What is printed."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def plan(
@@ -59,9 +67,7 @@ def plan(
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes (default: all cores).")
     ] = None,
-    form: Annotated[
-        Literal["text", "json"], typer.Option("--format", help="What is printed.")
-    ] = "text",
+    form: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.TEXT,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
     ] = False,
@@ -88,11 +94,11 @@ def plan(
     if find is not None:
         check_wish(find, config.gates)
     # Progress is for people; a program that reads the figures gets nothing else.
-    reporter = Reporter(quiet=quiet or form == "json")
+    reporter = Reporter(quiet=quiet or form is Format.JSON)
     found = figures(
         config, load_pool(pool), reporter, find=find, runs=runs, seed=seed, workers=workers
     )
-    say(json.dumps(found, indent=2) if form == "json" else "\n".join(lines(found)))
+    say(json.dumps(found, indent=2) if form is Format.JSON else "\n".join(lines(found)))
 
 
 def figures(

@@ -181,15 +181,6 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _stressed(self) -> Config:
-        if self.audit.reward_stress is not None and isinstance(self.reward, ColumnReward):
-            raise ValueError(
-                "audit.reward_stress: a stress test asks the reward about changed texts, and "
-                "reward.kind column holds scores of the texts as they are; leave it out"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _columns(self) -> Config:
         watched = self.loop.method == "outside" and self.policy.model.startswith("watch:")
         for key, section in (("reward", self.reward), ("human", self.human)):
@@ -198,4 +189,13 @@ class Config(Section):
                     f"{key}.kind column: scores that files hold already are read by `restaudit "
                     "watch` only; whatever samples texts itself needs a score that can be asked"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _stressed(self) -> Config:
+        if self.audit.reward_stress is not None and isinstance(self.reward, ColumnReward):
+            raise ValueError(
+                "audit.reward_stress: a stress test asks the reward about changed texts, and "
+                "reward.kind column holds scores of the texts as they are; leave it out"
+            )
         return self

@@ -3,7 +3,7 @@ file back.
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from restaudit.people.rating import import_ratings, load_tasks
@@ -16,6 +16,9 @@ PEOPLE = {
     "scale": [1, 7],
     "instructions": "Rate how much you like each text, from 1 (not at all) to 7 (very much).",
 }
+
+
+_LAST = [datetime(2026, 1, 1, tzinfo=UTC)]
 
 
 def opinion(text: str, rater: str) -> int:
@@ -31,9 +34,12 @@ def rate(run: Path, name: str, raters=("ann", "bo"), *, leave_out: int = 0) -> N
     lines = [
         json.loads(x) for x in load_tasks(run, name).path.read_text(encoding="utf-8").splitlines()
     ]
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    # A later set is rated later, in every run alike: how far raters drift is measured by the order.
+    at = max(datetime.now(UTC), _LAST[0] + timedelta(seconds=1)).replace(microsecond=0)
+    _LAST[0] = at
     given = [
-        line | {"rater_id": r, "score": opinion(line["response"], r), "submitted_at": at}
+        line
+        | {"rater_id": r, "score": opinion(line["response"], r), "submitted_at": at.isoformat()}
         for r in raters
         for line in lines
     ]

@@ -67,7 +67,7 @@ def test_run_status_verify_and_resume_of_a_finished_run(run_cli, config_file, jo
     code, out, err = run_cli("run", config_file(**SMALL), "--out", folder, "--quiet")
     assert (code, err) == (0, "")
     assert "g01/i01" in out
-    assert "SIMULATED" in out
+    assert "a program stands in for them" in out
     assert f"restaudit verify {folder}" in out
     code, out, _ = run_cli("status", folder)
     assert code == 0
@@ -140,7 +140,7 @@ def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(
     )
     code, out, _ = run_cli("resume", folder)
     assert code == 0
-    assert "PEOPLE" in out
+    assert "people's ratings" in out
     assert run_cli("verify", folder)[0] == 0
 
 

@@ -158,9 +158,10 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
 def _plan(name: str, steps: list[str], policy: GatePolicy, *, human: bool) -> dict[str, Any]:
     old = policy.ok_error is None
     rising = [50, 70, *range(72, 98, 2)]
-    config = load("reviews", ["loop.grow_steps=2", f"loop.thresholds.values={rising}"]).model_dump(
-        mode="json"
-    )
+    # Looks of one stage, as the policy of these runs has them.
+    one_stage = ["audit.samples_per_prompt=2", "audit.counterfactual_samples=1"]
+    changes = ["loop.grow_steps=2", f"loop.thresholds.values={rising}", *one_stage]
+    config = load("reviews", changes).model_dump(mode="json")
     config |= {
         "name": name,
         "gates": as_of_schema_1(policy) if old else policy.model_dump(mode="json"),

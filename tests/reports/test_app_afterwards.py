@@ -36,7 +36,9 @@ def _divergence() -> AppTest:
 def _after(at: AppTest) -> list[str]:
     """The texts below the line that parts the sealed figures from what people said."""
     every = [t.value for t in at.text]
-    return every[next(k for k, t in enumerate(every) if t.startswith("Ratings from the desk")) :]
+    return every[
+        next(k for k, t in enumerate(every) if t.startswith("These ratings were collected after")) :
+    ]
 
 
 def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(

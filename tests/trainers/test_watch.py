@@ -144,7 +144,7 @@ def test_without_scores_everything_that_needs_them_is_null_and_no_gate_says_ok(f
     found = {m.name: m for m in run.measurements("step-100")}
     assert all(found[f"divergence.{n}"].value is None for n in ("reward_change", "human_change"))
     assert found["diversity.distinct_2_ratio"].value is not None
-    assert run.decision("step-100").verdict == "INCONCLUSIVE"
+    assert run.decision("step-100").verdict == "UNDECIDED"
     assert verify(run.path).decisions == 2
 
 
@@ -184,7 +184,7 @@ def test_columns_of_verl_are_known_and_others_can_be_named(files):
     run = go(files, Path("run"))
     assert run.audit("step-50")["reward"].notna().all()
     assert run.audit("step-50")["human"].isna().all()
-    assert run.decision("step-50").verdict == "INCONCLUSIVE"
+    assert run.decision("step-50").verdict == "UNDECIDED"
     notes = next(e.content["notes"] for e in run.events if e.step == "step-50/train")
     assert "reward is column 'score'" in notes
     write(files / "step_50.jsonl", [{"prompt": r["prompt"], "zzz": r["text"]} for r in rows(50)])
@@ -290,7 +290,7 @@ def test_a_missed_look_is_recorded_decides_nothing_and_spends_its_part(files):
     (files / "step_50.jsonl").unlink()
     run = go(files, Path("run"), looks=(50, 100), skip_missing=True)
     assert (run.state, run.iterations()) == ("done", ["g00/i00", "step-50", "step-100"])
-    assert run.decision("step-50").verdict == "INCONCLUSIVE"
+    assert run.decision("step-50").verdict == "UNDECIDED"
     assert all("no file of this step ever came" in g.why for g in run.decision("step-50").gates)
     assert len(run.audit("step-50")) == 0
     assert run.decision("step-100").look == 2
@@ -470,7 +470,7 @@ def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder
     assert got.exception.exit_code == 4
     assert (tmp_path / "told.txt").read_text() == "--now run\n"
     assert "exit code 7" in got.output
-    assert "watch-gens" in got.output
+    assert "STOPPED: " in got.output
     got = CliRunner().invoke(
         app, ["override", "run", "--by", "Ada", "--reason", "only to see where it goes"]
     )

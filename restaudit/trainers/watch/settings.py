@@ -120,11 +120,15 @@ def of_generations(
                 f"audit.{name} is left out: it needs the model, and only its generations are "
                 "watched"
             )
+    reward = raw.get("reward") or {"kind": "column"}
+    if isinstance(reward, dict) and reward.get("kind") == "column":
+        # A column holds no reward that could be asked about changed texts.
+        audit.pop("reward_stress", None)
     full = {
         **raw,
         "data": data,
         "audit": audit,
-        "reward": raw.get("reward") or {"kind": "column"},
+        "reward": reward,
         "human": raw.get("human") or _human(base),
     }
     config = parse(_watched(settings, full, looks), where)
