@@ -360,10 +360,13 @@ def _what_would_settle(now: GateResult, before: GateResult | None) -> str:
     reach = now.value - now.ok_low if above else now.ok_high - now.value
     # The width falls with the square root of the prompts, whatever else it is made of.
     prompts = math.ceil(now.n_prompts * (max(reach / room, 1.0) ** 2 - 1))
-    advice = [_about(_rounded(max(prompts, 1)), "prompt")]
-    texts = _more_texts(now, before, room, reach)
+    # Gaps between groups are measured on families of prompts that differ by the group alone.
+    of_families = now.metric.startswith("bias.")
+    units = ("family", "families") if of_families else ("prompt", "prompts")
+    advice = [_about(_rounded(max(prompts, 1)), *units)]
+    texts = None if of_families else _more_texts(now, before, room, reach)
     if texts is not None:
-        advice.append(f"{_about(texts, 'text')} a prompt")
+        advice.append(f"{_about(texts, 'text', 'texts')} a prompt")
     return f"if the truth is what was estimated, {' or '.join(advice)} would settle it"
 
 
@@ -395,8 +398,8 @@ def _more_texts(
     return wanted - int(k_now) if int(k_now) < wanted <= MOST_TEXTS else None
 
 
-def _about(count: int, what: str) -> str:
-    return f"about {count:,} more {what}{'' if count == 1 else 's'}"
+def _about(count: int, one: str, many: str) -> str:
+    return f"about {count:,} more {one if count == 1 else many}"
 
 
 def _rounded(count: int) -> int:

@@ -259,6 +259,16 @@ def test_two_stages_tell_how_many_texts_of_a_prompt_would_settle_it() -> None:
     assert gate.settle.endswith("or about 1 more text a prompt would settle it")
 
 
+def test_a_gap_between_groups_is_settled_by_more_families() -> None:
+    policy = _policy(HARM | {"metric": "bias.human_gap"}, stage_shares=[0.5, 0.5])
+    found = [_measured(-0.05, e, policy, name="bias.human_gap", stage=s, texts=t)
+             for e, s, t in ((0.022**0.5, 1, 2), (0.012**0.5, 2, 4))]  # fmt: skip
+    settle = _staged(policy, *found).gates[0].settle
+    assert settle is not None
+    assert "more families would settle it" in settle
+    assert "text" not in settle
+
+
 def test_an_estimate_beyond_the_margin_is_not_said_to_need_more_data() -> None:
     policy = _policy()
     gate = _gate(policy, _measured(-0.3, 0.1, policy))

@@ -691,11 +691,13 @@ def settles(now, before):
     reach = now["value"] - now["ok_low"] if up else now["ok_high"] - now["value"]
     prompts = max(math.ceil(now["n_prompts"] * (max(reach / room, 1.0) ** 2 - 1)), 1)
     step = 10 ** max(len(str(prompts)) - 2, 0)
-    texts = more_texts(now, before, room, reach)
-    def about(number_of, what):
-        return f"about {number_of:,} more {what}{'' if number_of == 1 else 's'}"
-    more = f" or {about(texts, 'text')} a prompt" if texts is not None else ""
-    advice = f"{about(-(-prompts // step) * step, 'prompt')}{more}"
+    families = now["metric"].startswith("bias.")
+    texts = None if families else more_texts(now, before, room, reach)
+    def about(number_of, one, many):
+        return f"about {number_of:,} more {one if number_of == 1 else many}"
+    more = f" or {about(texts, 'text', 'texts')} a prompt" if texts is not None else ""
+    units = ("family", "families") if families else ("prompt", "prompts")
+    advice = f"{about(-(-prompts // step) * step, *units)}{more}"
     return f"if the truth is what was estimated, {advice} would settle it"
 
 def more_texts(now, before, room, reach):

@@ -115,8 +115,8 @@ def print_tables(run: Run, console: Console | None = None) -> None:
     if not iterations:
         console.print("no iteration has been audited yet")
         return
-    # 80 columns hold five iterations of figures, or four looks of verdicts.
-    for some in _parts(iterations, 5):
+    # 80 columns hold four iterations of figures with signs, or four looks of verdicts.
+    for some in _parts(iterations, 4):
         console.print()
         print_table(console, _table(run, some))
     meta = run.scores(iterations[0])

@@ -258,7 +258,9 @@ def _stage(last: Decision | None) -> str | None:
     """How much the last look sampled, where looks have stages."""
     if last is None or last.stage is None or last.stages is None or last.stages < 2:
         return None
-    texts = [g.n / g.n_prompts for g in last.gates if g.n and g.n_prompts]
+    # Of families, which have several groups each, a quotient would say nothing.
+    by_prompts = [g for g in last.gates if not g.metric.startswith("bias.")]
+    texts = [g.n / g.n_prompts for g in by_prompts if g.n and g.n_prompts]
     per_prompt = f", up to {figure(max(texts))} texts a prompt" if texts else ""
     return f"stage {last.stage} of {last.stages}{per_prompt}"
 

@@ -99,7 +99,7 @@ def policies(draw: st.DrawFn) -> GatePolicy:
         )
         rule = {
             "name": f"r{k}",
-            "metric": draw(st.sampled_from("abcd")),
+            "metric": draw(st.sampled_from(["a", "b", "c", "d", "bias.gap"])),
             "must_stay": draw(SIDES),
             "margin": draw(MARGINS),
             "action": draw(st.sampled_from(["WARN", "HALT"])),
@@ -123,7 +123,7 @@ def policies(draw: st.DrawFn) -> GatePolicy:
 @st.composite
 def measurements(draw: st.DrawFn, levels: tuple[float, ...]) -> list[Measurement]:
     found = []
-    for name in draw(st.sets(st.sampled_from([*"abc", AGREEMENT]))):
+    for name in draw(st.sets(st.sampled_from([*"abc", "bias.gap", AGREEMENT]))):
         value = draw(st.none() | st.floats(-1, 1))
         half, other = draw(st.floats(0, 0.5)), draw(st.none() | st.floats(0, 0.5))
         spans: tuple[Interval, ...] = ()
