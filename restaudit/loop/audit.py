@@ -196,8 +196,8 @@ def _open_to_people(look: _Look, rows: pd.DataFrame, rated: Sequence[pd.DataFram
     assert decision is not None
     if decision.verdict == "HALT":
         return []
-    # Few ratings may give a value and no interval: more of them give one.
-    few = [g for g in decision.undecided if g.value is not None and g.ok_low is None]
+    # Few ratings may give no interval, or ratings that are all alike no value: more of them do.
+    few = [g for g in decision.undecided if g.ok_low is None]
     # A gate that reads no ratings gains nothing from more of them.
     reads = {r.name: {r.metric, *([r.when.metric] if r.when else [])} for r in gates.rules}
     return [g.gate for g in (*decision.wants_more, *few) if reads[g.gate] & of_people]

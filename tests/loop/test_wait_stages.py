@@ -230,6 +230,17 @@ def test_raters_who_disagree_are_not_asked_for_more_of_it(tiny_policy, job_folde
     assert decision.gates[0].settle is None
 
 
+def test_ratings_that_are_all_alike_are_reason_enough_to_ask_on(
+    tiny_policy, job_folder, monkeypatch
+):
+    # Without a spread of the base policy's ratings there is not even a value.
+    monkeypatch.setattr(raters, "opinion", lambda text, rater: 4)
+    raw = _raw(tiny_policy, _rule(HUMAN, PASSES), samples=[2, 12])
+    run, places = _rated(raw, job_folder / "run")
+    assert places == [LOOK, f"{LOOK}/stage2"]
+    assert [g.value for g in _decision(run).gates] == [None]
+
+
 def test_too_few_ratings_for_an_interval_are_reason_enough_to_ask_on(tiny_policy, job_folder):
     raw = _raw(tiny_policy, _rule(HUMAN, PASSES), samples=[2, 12])
     run, places = _rated(raw, job_folder / "run")
