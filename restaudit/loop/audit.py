@@ -26,7 +26,7 @@ from restaudit.evidence.record import (
     write_table,
 )
 from restaudit.evidence.steps import Content
-from restaudit.gates import PEOPLE, Decision, GateResult, decide, metrics_of
+from restaudit.gates import AGREEMENT, PEOPLE, Decision, GateResult, decide, metrics_of
 from restaudit.loop.held_out import HeldOut, held_out
 from restaudit.loop.job import Job, as_facts
 from restaudit.loop.probe_evidence import gather
@@ -188,17 +188,20 @@ def _open_to_people(look: _Look, rows: pd.DataFrame, rated: Sequence[pd.DataFram
     """The gates that more ratings could decide; `rated` are the ratings known after each stage."""
     gates = look.job.config.gates
     decision: Decision | None = None
-    of_people: set[str] = set()
+    measurements: Sequence[Measurement] = ()
     for stage, ratings in enumerate(rated, start=1):
         measurements = look.measured(rows, stage, ratings, metrics_of(gates))
         decision = look.decided(measurements, stage, decision)
-        of_people = {m.name for m in measurements if m.detail.get("human_label") == PEOPLE}
     assert decision is not None
     if decision.verdict == "HALT":
         return []
-    # Few ratings may give no interval, or ratings that are all alike no value: more of them do.
-    few = [g for g in decision.undecided if g.ok_low is None]
+    # Few ratings may give no interval, and ratings that are all alike no value: more of them do,
+    # unless it is known already that their raters do not agree.
+    alpha = next((m.value for m in measurements if m.name == AGREEMENT), None)
+    disagree = alpha is not None and alpha < gates.min_alpha
+    few = [g for g in decision.undecided if g.ok_low is None and not disagree]
     # A gate that reads no ratings gains nothing from more of them.
+    of_people = {m.name for m in measurements if m.detail.get("human_label") == PEOPLE}
     reads = {r.name: {r.metric, *([r.when.metric] if r.when else [])} for r in gates.rules}
     return [g.gate for g in (*decision.wants_more, *few) if reads[g.gate] & of_people]
 
